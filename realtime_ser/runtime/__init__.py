@@ -1,0 +1,1 @@
+"""Drivers: they connect a pure session to real sources, models and clocks."""
