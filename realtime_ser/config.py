@@ -22,7 +22,7 @@ ENVIRONMENT_PREFIX = "REALTIME_SER_"
 
 def _setting(
     default: Any,
-    help: str,  # noqa: A002 - the word that argparse uses for it
+    help: str,
     *,
     choices: tuple[Any, ...] = (),
     low: float = -math.inf,
@@ -134,7 +134,7 @@ class SettingSpec:
             raise ConfigError(f"{where} must be {_TYPE_NAMES[self.type]}, not {value!r}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{where} must be one of {self._choices()}, not {value!r}")
-        if self.type in (int, float) and not self.low <= value <= self.high:
+        if isinstance(value, int | float) and not self.low <= value <= self.high:
             raise ConfigError(f"{where} must lie in {self.low:g} to {self.high:g}, not {value!r}")
 
     def parse(self, text: str, where: str) -> Any:
