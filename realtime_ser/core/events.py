@@ -1,0 +1,188 @@
+"""What a session says: immutable, final, numbered.
+
+An utterance is told in this order, and utterances never interleave:
+
+    utterance.start  emotion.partial*  [error]  [transcript.final]  emotion.final
+    rolling.update  utterance.end
+
+Every utterance that starts gets exactly one `emotion.final`, also when its analysis failed (then
+with `emotion=None`, after an `error`). A stream begins with `session.created` and closes with
+`session.closed`, both from the driver, which knows what the core does not: models and clocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from realtime_ser.types import Affect, ClosedBy, Emotion, RollingEstimate, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where the time of one final went, in milliseconds.
+
+    Attributes:
+        critical: what the user waited for after the last speech frame, each part only as far as
+            it was not hidden behind another: hangover, queue, asr, audio_encoder, text_encoder,
+            fusion, emit. They add up to `end_of_speech_to_emit`.
+        compute: what each stage cost, hidden or not.
+    """
+
+    critical: dict[str, float]
+    compute: dict[str, float]
+    end_of_speech_to_emit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events.
+
+    Attributes:
+        seq: 0, 1, 2, ... without gaps in one stream.
+        audio_end: sample up to which the event speaks, exclusive.
+        lag_ms: how far behind that sample the event was emitted; None when nobody measured.
+    """
+
+    type: ClassVar[str]
+    seq: int = -1
+    audio_end: int
+    lag_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCreated(Event):
+    """First of a stream: what will listen.
+
+    Attributes:
+        session_id: the file's name, or a random identifier.
+        config: the effective settings.
+        bundle: name, version and hash of the model bundle.
+        providers: what really executes the models.
+        asr: the transcription model, or why there is none.
+    """
+
+    type: ClassVar[str] = "session.created"
+    session_id: str
+    protocol_version: int
+    config: dict[str, Any]
+    bundle: dict[str, str]
+    providers: tuple[str, ...]
+    asr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UtteranceStart(Event):
+    """Enough speech was heard to call it an utterance; `audio_start` includes the pre-roll."""
+
+    type: ClassVar[str] = "utterance.start"
+    utterance_id: int
+    audio_start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmotionPartial(Event):
+    """An estimate while the person is still talking, from audio alone.
+
+    `speech_seconds` is how much speech the utterance has held so far: the evidence.
+    """
+
+    type: ClassVar[str] = "emotion.partial"
+    utterance_id: int
+    audio_start: int
+    revision: int
+    emotion: Emotion
+    affect: Affect
+    confidence: float
+    abstained: bool
+    speech_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptFinal(Event):
+    """What was said; absent without ASR and when a gate dropped the text."""
+
+    type: ClassVar[str] = "transcript.final"
+    utterance_id: int
+    audio_start: int
+    transcript: Transcript
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmotionFinal(Event):
+    """The estimate of a whole utterance; `emotion` and `affect` are None when it failed."""
+
+    type: ClassVar[str] = "emotion.final"
+    utterance_id: int
+    audio_start: int
+    emotion: Emotion | None
+    affect: Affect | None
+    confidence: float
+    abstained: bool
+    modalities: tuple[str, ...]
+    speech_seconds: float
+    timings: Ledger | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollingUpdate(Event):
+    """The state of the conversation after an utterance."""
+
+    type: ClassVar[str] = "rolling.update"
+    estimate: RollingEstimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UtteranceEnd(Event):
+    """All is said about this utterance."""
+
+    type: ClassVar[str] = "utterance.end"
+    utterance_id: int
+    audio_start: int
+    closed_by: ClosedBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningEvent(Event):
+    """Something the user should know; the stream goes on."""
+
+    type: ClassVar[str] = "warning"
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorEvent(Event):
+    """Something failed; `fatal` says whether the stream ends here."""
+
+    type: ClassVar[str] = "error"
+    code: str
+    message: str
+    fatal: bool
+    utterance_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed(Event):
+    """Last of a stream, with its totals; `reason` is eof, error or interrupted."""
+
+    type: ClassVar[str] = "session.closed"
+    reason: str
+    utterances: int
+    audio_seconds: float
+    speech_seconds: float
+    lost_samples: int
+
+
+EVENT_TYPES: tuple[type[Event], ...] = (
+    SessionCreated,
+    UtteranceStart,
+    EmotionPartial,
+    TranscriptFinal,
+    EmotionFinal,
+    RollingUpdate,
+    UtteranceEnd,
+    WarningEvent,
+    ErrorEvent,
+    SessionClosed,
+)
