@@ -64,7 +64,7 @@ class Settings:
 
     # segmentation
     start_voiced_ms: int = _setting(90, "speech needed to start an utterance", low=30, high=3000)
-    start_window_ms: int = _setting(150, "... within this window", low=30, high=3000)
+    start_window_ms: int = _setting(150, "... within this window", low=30, high=1500)
     pre_roll_ms: int = _setting(300, "audio kept from before the start", low=0, high=5000)
     hangover_ms: int = _setting(500, "silence that ends an utterance", low=60, high=10_000)
     min_speech_ms: int = _setting(
