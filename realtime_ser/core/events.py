@@ -1,21 +1,28 @@
 """What a session says: immutable, final, numbered.
 
-An utterance is told in this order, and utterances never interleave:
+An utterance is told in this order:
 
     utterance.start  emotion.partial*  [error]  [transcript.final]  emotion.final
-    rolling.update  utterance.end
+    [rolling.update]  utterance.end
 
 Every utterance that starts gets exactly one `emotion.final`, also when its analysis failed (then
-with `emotion=None`, after an `error`). A stream begins with `session.created` and closes with
-`session.closed`, both from the driver, which knows what the core does not: models and clocks.
+with `emotion=None`, after an `error`). Where analysis is slower than speech, the next utterance
+may start before the last one's final; finals keep the order of their utterances. There is no
+`rolling.update` after an utterance on which the models abstained or failed: it says nothing.
+
+A stream begins with `session.created` and closes with `session.closed`, both from the driver,
+which knows what the core does not: models and clocks. It numbers and times the events, too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from realtime_ser.types import Affect, ClosedBy, Emotion, RollingEstimate, Transcript
+
+INTERNAL = {"internal": True}
+"""Marks a field that links an event to its job, for the driver; it does not go on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +46,13 @@ class Event:
     """Base of all events.
 
     Attributes:
-        seq: 0, 1, 2, ... without gaps in one stream.
+        seq: 0, 1, 2, ... without gaps in one stream; the driver numbers.
         audio_end: sample up to which the event speaks, exclusive.
         lag_ms: how far behind that sample the event was emitted; None when nobody measured.
     """
 
     type: ClassVar[str]
-    seq: int = -1
+    seq: int = 0
     audio_end: int
     lag_ms: float | None = None
 
@@ -96,6 +103,7 @@ class EmotionPartial(Event):
     confidence: float
     abstained: bool
     speech_seconds: float
+    job_id: int | None = field(default=None, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +118,13 @@ class TranscriptFinal(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionFinal(Event):
-    """The estimate of a whole utterance; `emotion` and `affect` are None when it failed."""
+    """The estimate of a whole utterance; `emotion` and `affect` are None when it failed.
+
+    Attributes:
+        speech_end: sample at which the last speech frame ended.
+        endpoint: sample at which the end was decided; the wait between the two is policy.
+        speech_seconds: how much speech the utterance holds: the evidence.
+    """
 
     type: ClassVar[str] = "emotion.final"
     utterance_id: int
@@ -121,7 +135,10 @@ class EmotionFinal(Event):
     abstained: bool
     modalities: tuple[str, ...]
     speech_seconds: float
+    speech_end: int
+    endpoint: int
     timings: Ledger | None = None
+    job_id: int | None = field(default=None, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,10 +113,11 @@ class SpeechResumed:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """The announced utterance is complete."""
+    """The announced utterance is complete; `speech_end` is where its last speech frame ended."""
 
     start: int
     end: int
+    speech_end: int
     speech_samples: int
     closed_by: ClosedBy
 
@@ -285,7 +286,10 @@ class Segmenter:
         return self._frames[len(self._frames) - 1 - surplus].end
 
     def _ended(self, closed_by: ClosedBy) -> SpeechEnded:
-        return SpeechEnded(self._start, self._audio_end(), self.speech_samples, closed_by)
+        speech_end = self._frames[len(self._frames) - 1 - self._silent_frames].end
+        return SpeechEnded(
+            self._start, self._audio_end(), speech_end, self.speech_samples, closed_by
+        )
 
     def _forget(self, earliest_start: int, frames: list[_Frame]) -> None:
         self._earliest_start = earliest_start

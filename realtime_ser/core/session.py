@@ -1,0 +1,432 @@
+"""The brain of one stream. Inference is I/O: audio and answers in, events and jobs out.
+
+    session.receive_audio(chunk)
+    for job in session.jobs_to_run():
+        session.receive_analysis(analyze(job))
+    for event in session.events_received(): ...
+
+Answers may come in any order and at any time; what is said of whole utterances does not depend on
+it. Finals leave in the order of their utterances, and so does the rolling state. Only partials
+are perishable: one that arrives late, after a newer one or after its utterance, is not told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from realtime_ser.config import Settings
+from realtime_ser.core.events import (
+    EmotionFinal,
+    EmotionPartial,
+    ErrorEvent,
+    Event,
+    RollingUpdate,
+    TranscriptFinal,
+    UtteranceEnd,
+    UtteranceStart,
+)
+from realtime_ser.core.framing import Frame, Framer, Gap
+from realtime_ser.core.rolling import RollingState
+from realtime_ser.core.segmenter import (
+    Action,
+    Segmenter,
+    SpeechEnded,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    State,
+)
+from realtime_ser.core.timeline import Timeline
+from realtime_ser.errors import LocalProtocolError
+from realtime_ser.types import (
+    SAMPLE_RATE_HZ,
+    Analysis,
+    AnalysisJob,
+    AudioChunk,
+    ClosedBy,
+    JobKind,
+    Samples,
+    Utterance,
+    samples_from_ms,
+)
+
+
+class SpeechDetector(Protocol):
+    """Says of each frame in turn whether it is speech. One instance a stream."""
+
+    def detect(self, frame: Samples, in_speech: bool) -> bool:
+        """Judge the next frame, int16 [FRAME_SAMPLES].
+
+        `in_speech` says that an utterance is open, so that less evidence is needed to go on.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget the past: the next frame does not follow the last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class _OpenUtterance:
+    """The utterance that is being spoken."""
+
+    id: int
+    start: int
+    next_partial_at: int
+    partials_asked: int = 0
+    newest_partial_told: int = -1
+    speculative: AnalysisJob | None = None
+    speculative_answer: Analysis | _Failure | None = None
+
+
+@dataclass(slots=True)
+class _ClosedUtterance:
+    """An utterance that waits for its final analysis, or for those before it."""
+
+    utterance: Utterance
+    speech_end: int
+    endpoint: int
+    answer: Analysis | _Failure | None = None
+
+
+class Session:
+    """One stream of audio.
+
+    Args:
+        settings: see `Settings`; only those of segmentation and of estimates are read.
+        detector: fresh; the session owns it from here on.
+    """
+
+    def __init__(self, settings: Settings, detector: SpeechDetector) -> None:
+        self._settings = settings
+        self._detector = detector
+        self._framer = Framer()
+        self._timeline = Timeline()
+        self._segmenter = Segmenter(settings)
+        self._rolling = RollingState(settings.rolling_half_life_s)
+        self._events: list[Event] = []
+        self._jobs: list[AnalysisJob] = []
+        self._unanswered: dict[int, AnalysisJob] = {}
+        self._finals: dict[int, _ClosedUtterance] = {}
+        """By job: whose final it will be."""
+        self._open: _OpenUtterance | None = None
+        self._closed: deque[_ClosedUtterance] = deque()
+        self._next_job_id = 0
+        self._eof = False
+        self.utterances = 0
+        """How many utterances have been announced."""
+        self.speech_samples = 0
+        """Speech in the utterances that have ended."""
+
+    # what the driver brings
+
+    def receive_audio(self, chunk: AudioChunk) -> None:
+        """Take the next audio, of any length; a jump ahead in `start` is a gap.
+
+        Raises:
+            LocalProtocolError: after `receive_eof`.
+        """
+        if self._eof:
+            raise LocalProtocolError("audio after the end; open a new session for it")
+        for item in self._framer.push(chunk):
+            if isinstance(item, Gap):
+                self._close(ClosedBy.GAP, item.end)
+                self._detector.reset()
+            else:
+                self._take_frame(item)
+
+    def receive_eof(self) -> None:
+        """Note that no more audio comes. A second call changes nothing."""
+        if self._eof:
+            return
+        self._eof = True
+        for frame in self._framer.flush():
+            self._take_frame(frame)
+        self._close(ClosedBy.EOF, self._framer.position)
+
+    def receive_analysis(self, analysis: Analysis) -> None:
+        """Take the answer to a job.
+
+        Raises:
+            LocalProtocolError: no such job waits for an answer.
+        """
+        self._answer(analysis.job_id, analysis)
+
+    def receive_failure(self, job_id: int, code: str, message: str = "") -> None:
+        """Note that a job cannot be answered; see `receive_analysis` for errors.
+
+        A failed partial is forgotten, a failed speculative job is asked again as a final one, and
+        a failed final becomes an `error` and an empty `emotion.final`.
+        """
+        self._answer(job_id, _Failure(code, message))
+
+    # what the driver takes
+
+    def jobs_to_run(self) -> list[AnalysisJob]:
+        """The jobs that came up since the last call; each must be answered once."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def events_received(self) -> list[Event]:
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def is_wanted(self, job_id: int) -> bool:
+        """Whether the answer can still matter; a driver may fail an unwanted job unrun."""
+        job = self._unanswered.get(job_id)
+        if job is None:
+            return False
+        if job_id in self._finals:
+            return True
+        current = self._open
+        if current is None or current.id != job.utterance.id:
+            return False
+        if job.kind is JobKind.PARTIAL:
+            return job.revision == current.partials_asked - 1
+        return current.speculative is job
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything has been said: the audio ended and every utterance was told."""
+        return self._eof and not self._closed and not self._events
+
+    @property
+    def position(self) -> int:
+        """Index after the last sample received."""
+        return self._framer.position
+
+    @property
+    def lost_samples(self) -> int:
+        """Samples at 16 kHz that never arrived."""
+        return self._framer.lost_samples
+
+    @property
+    def in_utterance(self) -> bool:
+        """Whether an announced utterance is being spoken."""
+        return self._open is not None
+
+    # frames
+
+    def _take_frame(self, frame: Frame) -> None:
+        self._timeline.append(frame.start, frame.samples[: frame.end - frame.start])
+        is_speech = self._detector.detect(frame.samples, self._segmenter.in_utterance)
+        samples = frame.samples.astype(np.float32)
+        energy = float(samples @ samples)
+        for action in self._segmenter.push(frame.start, frame.end, is_speech, energy):
+            self._act(action)
+        self._ask_partial(frame.end)
+        self._timeline.forget_before(self._segmenter.first_needed_sample(frame.end))
+
+    def _close(self, closed_by: ClosedBy, resume_at: int) -> None:
+        for action in self._segmenter.close(closed_by, resume_at):
+            self._act(action)
+        self._timeline.forget_before(resume_at)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case SpeechStarted(start, onset):
+                self._announce(start, onset)
+            case SpeechPaused(start, end, speech_samples):
+                if self._settings.speculation:
+                    self._speculate(start, end, speech_samples)
+            case SpeechResumed():
+                self._discard_speculation()
+            case SpeechEnded():
+                self._end(action)
+
+    def _announce(self, start: int, onset: int) -> None:
+        first_partial_at = onset + samples_from_ms(self._settings.partial_first_ms)
+        self._open = _OpenUtterance(self.utterances, start, first_partial_at)
+        self.utterances += 1
+        self._events.append(
+            UtteranceStart(audio_end=self.position, utterance_id=self._open.id, audio_start=start)
+        )
+
+    def _ask_partial(self, now: int) -> None:
+        current = self._open
+        if (
+            current is None
+            or not self._settings.partials
+            or self._segmenter.state is not State.ACTIVE
+            or now < current.next_partial_at
+        ):
+            return
+        current.next_partial_at = now + samples_from_ms(self._settings.partial_interval_ms)
+        window = round(self._settings.partial_window_s * SAMPLE_RATE_HZ)
+        start = max(current.start, now - window)
+        self._ask(
+            JobKind.PARTIAL,
+            self._utterance(current.id, start, now, self._segmenter.speech_samples),
+            revision=current.partials_asked,
+        )
+        current.partials_asked += 1
+
+    def _speculate(self, start: int, end: int, speech_samples: int) -> None:
+        current = self._current()
+        utterance = self._utterance(current.id, start, end, speech_samples)
+        current.speculative = self._ask(JobKind.SPECULATIVE, utterance)
+        current.speculative_answer = None
+
+    def _discard_speculation(self) -> None:
+        current = self._current()
+        current.speculative = None
+        current.speculative_answer = None
+
+    def _end(self, ended: SpeechEnded) -> None:
+        current = self._current()
+        self._open = None
+        self.speech_samples += ended.speech_samples
+        utterance = self._utterance(
+            current.id, ended.start, ended.end, ended.speech_samples, ended.closed_by
+        )
+        closed = _ClosedUtterance(utterance, ended.speech_end, endpoint=self.position)
+        self._closed.append(closed)
+        ahead = current.speculative
+        if ahead is None or ahead.utterance.end != ended.end:
+            # none was asked, or the cut at the maximum length fell elsewhere
+            self._ask_final(closed)
+        elif ahead.id in self._unanswered:
+            self._finals[ahead.id] = closed
+        else:
+            self._settle(closed, current.speculative_answer, ahead.kind)
+
+    # jobs and answers
+
+    def _ask(self, kind: JobKind, utterance: Utterance, revision: int = 0) -> AnalysisJob:
+        job = AnalysisJob(self._next_job_id, utterance, revision, kind)
+        self._next_job_id += 1
+        self._jobs.append(job)
+        self._unanswered[job.id] = job
+        return job
+
+    def _ask_final(self, closed: _ClosedUtterance) -> None:
+        job = self._ask(JobKind.FINAL, closed.utterance)
+        self._finals[job.id] = closed
+
+    def _answer(self, job_id: int, answer: Analysis | _Failure) -> None:
+        job = self._unanswered.pop(job_id, None)
+        if job is None:
+            raise LocalProtocolError(
+                f"job {job_id} does not wait for an answer; answer each job of jobs_to_run() once"
+            )
+        closed = self._finals.pop(job_id, None)
+        current = self._open
+        if closed is not None:
+            self._settle(closed, answer, job.kind)
+        elif current is None or current.id != job.utterance.id:
+            return
+        elif current.speculative is job:
+            current.speculative_answer = answer
+        elif job.kind is JobKind.PARTIAL and isinstance(answer, Analysis):
+            self._tell_partial(current, job, answer)
+
+    def _settle(
+        self, closed: _ClosedUtterance, answer: Analysis | _Failure | None, kind: JobKind
+    ) -> None:
+        """The final analysis of `closed` is here, or has failed."""
+        if kind is JobKind.SPECULATIVE and not isinstance(answer, Analysis):
+            self._ask_final(closed)
+            return
+        closed.answer = answer
+        while self._closed and self._closed[0].answer is not None:
+            self._tell_final(self._closed.popleft())
+
+    # events
+
+    def _tell_partial(self, current: _OpenUtterance, job: AnalysisJob, answer: Analysis) -> None:
+        if job.revision <= current.newest_partial_told:
+            return
+        current.newest_partial_told = job.revision
+        self._events.append(
+            EmotionPartial(
+                audio_end=job.utterance.end,
+                utterance_id=current.id,
+                audio_start=job.utterance.start,
+                revision=job.revision,
+                emotion=answer.emotion,
+                affect=answer.affect,
+                confidence=answer.confidence,
+                abstained=answer.abstained,
+                job_id=job.id,
+                speech_seconds=job.utterance.speech_samples / SAMPLE_RATE_HZ,
+            )
+        )
+
+    def _tell_final(self, closed: _ClosedUtterance) -> None:
+        utterance, answer = closed.utterance, closed.answer
+        start, end = utterance.start, utterance.end
+        if isinstance(answer, _Failure):
+            self._events.append(
+                ErrorEvent(
+                    audio_end=end,
+                    utterance_id=utterance.id,
+                    code=answer.code,
+                    message=answer.message,
+                    fatal=False,
+                )
+            )
+        analysis = answer if isinstance(answer, Analysis) else None
+        if analysis is not None and analysis.transcript is not None:
+            self._events.append(
+                TranscriptFinal(
+                    audio_end=end,
+                    utterance_id=utterance.id,
+                    audio_start=start,
+                    transcript=analysis.transcript,
+                )
+            )
+        speech_seconds = utterance.speech_samples / SAMPLE_RATE_HZ
+        self._events.append(
+            EmotionFinal(
+                audio_end=end,
+                utterance_id=utterance.id,
+                audio_start=start,
+                emotion=analysis.emotion if analysis else None,
+                affect=analysis.affect if analysis else None,
+                confidence=analysis.confidence if analysis else 0.0,
+                abstained=analysis.abstained if analysis else True,
+                modalities=analysis.modalities if analysis else (),
+                speech_seconds=speech_seconds,
+                speech_end=closed.speech_end,
+                endpoint=closed.endpoint,
+                job_id=analysis.job_id if analysis else None,
+            )
+        )
+        if analysis is not None and not analysis.abstained:
+            estimate = self._rolling.update(analysis.emotion, analysis.affect, speech_seconds, end)
+            self._events.append(RollingUpdate(audio_end=end, estimate=estimate))
+        closed_by = utterance.closed_by
+        assert closed_by is not None  # a closed utterance says why
+        self._events.append(
+            UtteranceEnd(
+                audio_end=end, utterance_id=utterance.id, audio_start=start, closed_by=closed_by
+            )
+        )
+
+    # helpers
+
+    def _current(self) -> _OpenUtterance:
+        assert self._open is not None  # the segmenter announces before anything else
+        return self._open
+
+    def _utterance(
+        self,
+        utterance_id: int,
+        start: int,
+        end: int,
+        speech_samples: int,
+        closed_by: ClosedBy | None = None,
+    ) -> Utterance:
+        samples = self._timeline.copy(start, end)
+        return Utterance(utterance_id, start, end, samples, speech_samples, closed_by)
