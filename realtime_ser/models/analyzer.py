@@ -1,0 +1,249 @@
+"""Jobs in, analyses out: the models of one bundle, and a transcriber if there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_ser.models.audio import AudioExpert
+from realtime_ser.models.bundle import Bundle
+from realtime_ser.models.bundle_description import Part
+from realtime_ser.models.experts import ExpertOutput
+from realtime_ser.models.fusion import (
+    FusionHead,
+    TextAnswers,
+    centroid_affect,
+    mean_answer,
+    posterior,
+)
+from realtime_ser.models.ort import Graph, Provider, choose_provider, thread_count
+from realtime_ser.models.text import TextExpert
+from realtime_ser.types import (
+    SAMPLE_RATE_HZ,
+    Affect,
+    Analysis,
+    AnalysisJob,
+    Emotion,
+    JobKind,
+    Samples,
+    Stage,
+    StageTiming,
+    Transcript,
+)
+
+
+class Transcriber(Protocol):
+    """Turns speech into text."""
+
+    def transcribe(self, samples: Samples) -> Transcript | None:
+        """What is said in int16 [samples] at 16 kHz; None when nothing believable is.
+
+        Raises:
+            InferenceError: the model failed.
+        """
+        ...
+
+
+class BundleAnalyzer:
+    """Answers jobs with the models of a bundle; called from one thread at a time.
+
+    Args:
+        bundle: a verified bundle.
+        device: auto, cpu or cuda.
+        threads: CPU threads that are busy at most; 0 means all cores.
+        transcriber: None for no transcripts.
+
+    Attributes:
+        bundle: the bundle that answers.
+        provider: where its graphs run, and why there.
+
+    Raises:
+        BundleFormatError: a graph or tokenizer does not fit the bundle's description.
+        InferenceError: `device` is cuda and CUDA does not work.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        transcriber: Transcriber | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.provider: Provider = choose_provider(device)
+        self._threads = thread_count(threads)
+        self._transcriber = transcriber
+        description = bundle.description
+        self._labels = description.labels
+        # One second: at most 15 shapes for the longest utterance.
+        self._bucket_samples = SAMPLE_RATE_HZ if self.provider.device == "cuda" else 1
+        self.audio = tuple(
+            AudioExpert(
+                part,
+                self._graph(part),
+                self._labels,
+                pad_multiple_samples=self._bucket_samples,
+            )
+            for part in description.audio
+        )
+        self.text = tuple(
+            TextExpert(part, self._graph(part), bundle.file(part.tokenizer), self._labels)
+            for part in description.text
+        )
+        self.fusion: FusionHead | None = None
+        if description.fusion:
+            # A head is a few small matrices: more threads would cost more than they bring.
+            graph = self._graph(description.fusion, threads=1)
+            self.fusion = FusionHead(description.fusion, graph, self._labels)
+
+    def _graph(self, part: Part, threads: int | None = None) -> Graph:
+        return Graph(
+            self.bundle.file(part.file),
+            part.inputs,
+            part.outputs,
+            self.provider,
+            threads or self._threads,
+        )
+
+    def warm_up(self, longest_seconds: float) -> None:
+        """Run every stage on every length bucket up to `longest_seconds`.
+
+        The first run of a graph allocates, and on a GPU each new shape costs extra.
+
+        Raises:
+            InferenceError: a model failed.
+        """
+        longest = max(1, round(longest_seconds * SAMPLE_RATE_HZ))
+        # Longest first, so that memory is taken once. On the CPU lengths make no difference.
+        step = self._bucket_samples if self._bucket_samples > 1 else longest
+        for length in range(longest, 0, -step):
+            audio = tuple(expert.hear([np.zeros(length, np.int16)]) for expert in self.audio)
+            text = TextAnswers((0,), tuple(expert.read(["warm up"]) for expert in self.text))
+            if self.fusion:
+                self.fusion.fuse(audio, text)
+        if self._transcriber:
+            self._transcriber.transcribe(np.zeros(SAMPLE_RATE_HZ, np.int16))
+
+    def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
+        """Answer `jobs`, all of one kind, in their order.
+
+        Partial jobs are answered from audio alone. In the timings of a batch, ASR is each job's
+        own; the other stages ran once for all and are the same in each.
+
+        Raises:
+            InferenceError: a model failed; none of the jobs is answered.
+        """
+        if not jobs:
+            return []
+        ledger = _Ledger()
+        transcripts: list[Transcript | None] = [None] * len(jobs)
+        asr_timings: list[tuple[StageTiming, ...]] = [()] * len(jobs)
+        if self._transcriber:
+            for row, job in enumerate(jobs):
+                if job.kind is not JobKind.PARTIAL:
+                    with (own := _Ledger()).stage(Stage.ASR):
+                        transcripts[row] = self._transcriber.transcribe(job.utterance.samples)
+                    asr_timings[row] = own.timings
+        with ledger.stage(Stage.AUDIO_ENCODER):
+            waveforms = [job.utterance.samples for job in jobs]
+            audio = tuple(expert.hear(waveforms) for expert in self.audio)
+        text = self._read(transcripts, ledger)
+        probabilities, affect = self._combine(audio, text, ledger)
+        return [
+            self._answer(
+                job,
+                transcripts[row],
+                probabilities[row],
+                affect[row],
+                ("audio", "text") if self._counts_text(text, row) else ("audio",),
+                asr_timings[row] + ledger.timings,
+            )
+            for row, job in enumerate(jobs)
+        ]
+
+    def _read(self, transcripts: Sequence[Transcript | None], ledger: _Ledger) -> TextAnswers:
+        texts = [transcript.text.strip() if transcript else "" for transcript in transcripts]
+        rows = tuple(row for row, text in enumerate(texts) if text)
+        if not rows or not self.text:
+            return TextAnswers((), ())
+        with ledger.stage(Stage.TEXT_ENCODER):
+            present = [texts[row] for row in rows]
+            return TextAnswers(rows, tuple(expert.read(present) for expert in self.text))
+
+    def _counts_text(self, text: TextAnswers, row: int) -> bool:
+        if row not in text.rows:
+            return False
+        if self.fusion:
+            return self.fusion.uses_text
+        return any(output.logits is not None for output in text.outputs)
+
+    def _combine(
+        self, audio: Sequence[ExpertOutput], text: TextAnswers, ledger: _Ledger
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Probabilities [batch, labels] and affect [batch, 3] from all that is known."""
+        description = self.bundle.description
+        calibration = description.calibration
+        fused: ExpertOutput | None = None
+        if self.fusion:
+            with ledger.stage(Stage.FUSION):
+                fused = self.fusion.fuse(audio, text)
+        if fused and fused.logits is not None:
+            probabilities = posterior(fused.logits, calibration)
+        else:
+            probabilities = mean_answer(
+                [posterior(o.logits, calibration) for o in audio if o.logits is not None],
+                [posterior(o.logits, calibration) for o in text.outputs if o.logits is not None],
+                text.rows,
+            )
+        if fused and fused.affect is not None:
+            affect = fused.affect
+        elif description.affect:
+            affect = centroid_affect(probabilities, description.affect, self._labels)
+        else:
+            affect = mean_answer(
+                [o.affect for o in audio if o.affect is not None],
+                [o.affect for o in text.outputs if o.affect is not None],
+                text.rows,
+            )
+        return probabilities, affect
+
+    def _answer(
+        self,
+        job: AnalysisJob,
+        transcript: Transcript | None,
+        probabilities: NDArray[np.float64],
+        affect: NDArray[np.float64],
+        modalities: tuple[str, ...],
+        timings: tuple[StageTiming, ...],
+    ) -> Analysis:
+        confidence = float(probabilities.max())
+        valence, arousal, dominance = affect.tolist()
+        return Analysis(
+            job_id=job.id,
+            transcript=transcript,
+            emotion=Emotion(self._labels, tuple(probabilities.tolist())),
+            affect=Affect(valence, arousal, dominance),
+            confidence=confidence,
+            abstained=confidence < self.bundle.description.calibration.abstain_below,
+            modalities=modalities,
+            timings=timings,
+        )
+
+
+class _Ledger:
+    """Collects when each stage ran."""
+
+    def __init__(self) -> None:
+        self.timings: tuple[StageTiming, ...] = ()
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.timings += (StageTiming(stage, started, time.perf_counter()),)

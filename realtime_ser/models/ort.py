@@ -1,0 +1,292 @@
+"""The one place that creates ONNX Runtime sessions.
+
+Three habits of ONNX Runtime are switched off here. It goes on with the CPU when the CUDA provider
+cannot be loaded or fails (silently, or with a print): here that is an error. Its threads spin
+between requests: a live stream would burn its cores while nobody talks. It remembers a memory
+plan for every input shape: with speech of any length that grows without end.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_ser.errors import BundleFormatError, ConfigError, InferenceError
+from realtime_ser.models.bundle_description import TensorSpec
+from realtime_ser.models.ort_builds import GPU_REPAIR, conflict, find_builds
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_CUDA_OPTIONS = {
+    # The default, EXHAUSTIVE, times every algorithm on the first run of each shape: hundreds of
+    # milliseconds in the middle of a conversation.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # The default doubles the arena each time, and the card is shared with the transcriber.
+    "arena_extend_strategy": "kSameAsRequested",
+}
+# float32 [1, 1, 4] -> Conv with (1, 2) -> MatMul with (1, 10, 100): one node each for the
+# convolution and the matrix library of the device. Written out because the package `onnx` is
+# needed to build graphs, not to run them; the test rebuilds it.
+_PROBE = base64.b64decode(
+    "CAgSADqJAQoPCgF4CgF3EgFjIgRDb252ChEKAWMKAW0SAXkiBk1hdE11bBIBcCoVCAEIAQgCEAFCAXdKCAAAgD8AAABA"
+    "KhcIAwgBEAFCAW1KDAAAgD8AACBBAADIQloXCgF4EhIKEAgBEgwKAggBCgIIAQoCCARiFwoBeRISChAIARIMCgIIAQoC"
+    "CAEKAggBQgQKABAN"
+)
+_DTYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where graphs run.
+
+    Attributes:
+        device: cpu or cuda.
+        name: ONNX Runtime's name of the execution provider.
+        reason: why this one, in a few words.
+    """
+
+    device: str
+    name: str
+    reason: str
+
+
+def choose_provider(device: str = "auto") -> Provider:
+    """Settle `auto`, `cpu` or `cuda` by trying it.
+
+    Raises:
+        InferenceError: `cuda` was demanded and does not work; the message says why and what to do.
+    """
+    if device == "cpu":
+        return Provider("cpu", CPU, "demanded")
+    if device not in ("auto", "cuda"):
+        raise ConfigError(f"device must be auto, cpu or cuda, not {device!r}")
+    problem = cuda_problem()
+    if problem is None:
+        return Provider("cuda", CUDA, "demanded" if device == "cuda" else "CUDA works here")
+    if device == "cuda":
+        raise InferenceError(f"device cuda does not work: {problem}")
+    return Provider("cpu", CPU, f"no CUDA: {problem}")
+
+
+def cuda_problem() -> str | None:
+    """Why ONNX Runtime cannot use CUDA here and what to do; None when it can."""
+    # CUDA libraries that came as Python packages lie where the loader does not look.
+    printed = _preload_cuda()
+    if CUDA not in available_providers():
+        clash = conflict(find_builds())
+        if clash:
+            return f"{clash}; run: {GPU_REPAIR}"
+        installed = ", ".join(f"{b.name} {b.version}" for b in find_builds()) or "ONNX Runtime"
+        return f"{installed} is built without it; for an NVIDIA GPU run: {GPU_REPAIR}"
+    failure = probe(CUDA)
+    if failure is None:
+        return None
+    details = "; ".join(dict.fromkeys([*printed.splitlines(), failure]))
+    return (
+        f"{details}; check the driver with `nvidia-smi`, and get the CUDA libraries with: "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    )
+
+
+def available_providers() -> list[str]:
+    """Execution providers that the installed build knows; not all of them need work here."""
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def probe(provider: str) -> str | None:
+    """Run a convolution and a matrix product on `provider`, alone; None when it works."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    waveform = np.array([[[1, 2, 3, 4]]], np.float32)
+    try:
+        session = onnxruntime.InferenceSession(
+            _PROBE, options, providers=[provider], enable_fallback=0
+        )
+        session.disable_fallback()
+        if session.get_providers()[0] != provider:
+            return f"{provider} could not be loaded"
+        result = session.run(None, {"x": waveform})[0].item()
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
+        return _first_line(error)
+    # 1 + 2*2, 2 + 2*3, 3 + 2*4 against 1, 10, 100; half a unit leaves room for TF32.
+    return None if abs(result - 1185) < 0.5 else f"{provider} computes {result}, not 1185"
+
+
+def _preload_cuda() -> str:
+    """Load the CUDA libraries of Python packages; what ONNX Runtime prints about it."""
+    import onnxruntime
+
+    preload = getattr(onnxruntime, "preload_dlls", None)  # Absent before 1.21.
+    if preload is None or not getattr(onnxruntime, "cuda_version", ""):
+        return ""
+    # It prints to stdout, which may be carrying JSON Lines.
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        preload()
+    return printed.getvalue()
+
+
+def thread_count(threads: int) -> int:
+    """`threads`, or for 0 the cores that this process may use."""
+    if threads:
+        return threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Graph:
+    """A loaded ONNX graph that is known to fit its description.
+
+    Args:
+        path: the .onnx file.
+        inputs, outputs: what the bundle says of it.
+        provider: where to run it.
+        threads: CPU threads, 1 or more. Each graph has a pool of its own, but the graphs of a
+            bundle run one after the other and waiting threads sleep, so that no more than this
+            number is ever busy.
+
+    Raises:
+        BundleFormatError: the graph does not load, or does not fit the description.
+        InferenceError: the provider does not take it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        provider: Provider,
+        threads: int,
+    ) -> None:
+        self.path = path
+        self._outputs = outputs
+        self._session = _create_session(path, provider, threads)
+        _check_tensors(path, "input", inputs, self._session.get_inputs())
+        _check_tensors(path, "output", outputs, self._session.get_outputs())
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """ONNX Runtime's names of the providers in use, the preferred one first."""
+        return tuple(self._session.get_providers())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Run it on a batch; every input has the same first axis. Returns outputs by name.
+
+        Raises:
+            InferenceError: it failed, or an output has another shape than described, or holds
+                a NaN or an infinity.
+        """
+        rows = len(next(iter(feeds.values())))
+        names = [spec.name for spec in self._outputs]
+        try:
+            values = self._session.run(names, dict(feeds))
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
+            raise InferenceError(
+                f"{self.path} failed: {_first_line(error)}; run `realtime-ser models verify`"
+            ) from error
+        for spec, value in zip(self._outputs, values, strict=True):
+            wanted = (rows, *spec.shape[1:])
+            if value.shape != wanted:
+                raise InferenceError(
+                    f"{self.path}, output {spec.name}: has shape {value.shape}, not {wanted}; "
+                    "re-export the bundle"
+                )
+            if not np.isfinite(value).all():
+                raise InferenceError(
+                    f"{self.path}, output {spec.name}: holds NaN or infinity; "
+                    "run `realtime-ser models verify`"
+                )
+        return dict(zip(names, values, strict=True))
+
+
+def _create_session(path: Path, provider: Provider, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    if provider.name == CUDA:
+        providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU]  # Shape arithmetic stays on the CPU.
+    else:
+        providers = [provider.name]
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
+        if provider.name == CPU:
+            raise BundleFormatError(
+                f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it "
+                f"({_first_line(error)}); upgrade onnxruntime or re-export the bundle"
+            ) from error
+        raise InferenceError(
+            f"{path}: {provider.name} does not take it ({_first_line(error)}); use --device cpu"
+        ) from error
+    session.disable_fallback()
+    if session.get_providers()[0] != provider.name:
+        raise InferenceError(
+            f"{path}: {provider.name} could not be loaded; run `realtime-ser doctor`"
+        )
+    return session
+
+
+def _check_tensors(
+    path: Path, kind: str, specs: tuple[TensorSpec, ...], tensors: list[Any]
+) -> None:
+    """Raise BundleFormatError unless the graph's own list says the same as the description."""
+    described = {spec.name: spec for spec in specs}
+    found = {tensor.name: tensor for tensor in tensors}
+    # A graph may have outputs that nobody asks for; an input that nobody feeds is an error.
+    missing = described.keys() - found.keys()
+    extra = found.keys() - described.keys() if kind == "input" else set()
+    if missing or extra:
+        raise BundleFormatError(
+            f"{path}: its {kind}s are {', '.join(found)}, bundle.json says "
+            f"{', '.join(described)}; re-export the bundle"
+        )
+    for name, spec in described.items():
+        tensor = found[name]
+        place = f"{path}, {kind} {name}"
+        if tensor.type != _DTYPES[spec.dtype]:
+            raise BundleFormatError(
+                f"{place}: is {tensor.type}, bundle.json says {spec.dtype}; re-export the bundle"
+            )
+        shape = list(tensor.shape)
+        fits = len(shape) == len(spec.shape) and all(
+            # A named axis must be free in the graph; a size may be unknown there (run() checks).
+            not isinstance(axis, int)
+            if isinstance(wanted, str)
+            else axis in (wanted, None) or isinstance(axis, str)
+            for axis, wanted in zip(shape, spec.shape, strict=True)
+        )
+        if not fits:
+            raise BundleFormatError(
+                f"{place}: has shape {shape}, bundle.json says {list(spec.shape)}; "
+                "re-export the bundle"
+            )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
