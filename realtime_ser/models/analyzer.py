@@ -48,6 +48,10 @@ class Transcriber(Protocol):
         """
         ...
 
+    def warm_up(self) -> None:
+        """Run once, so that the first utterance does not pay for the set-up of the device."""
+        ...
+
 
 class BundleAnalyzer:
     """Answers jobs with the models of a bundle; called from one thread at a time.
@@ -128,7 +132,7 @@ class BundleAnalyzer:
             if self.fusion:
                 self.fusion.fuse(audio, text)
         if self._transcriber:
-            self._transcriber.transcribe(np.zeros(SAMPLE_RATE_HZ, np.int16))
+            self._transcriber.warm_up()
 
     def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
         """Answer `jobs`, all of one kind, in their order.

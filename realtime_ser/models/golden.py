@@ -115,7 +115,8 @@ def _replay(
 
 def _read_record(path: Path) -> _Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves the file open when its content is no zip.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return dict(archive.items())
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         # TypeError: a bare array came, which is no context manager.

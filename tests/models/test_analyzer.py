@@ -33,11 +33,15 @@ class Script:
     def __init__(self, *texts: str | None) -> None:
         self.texts = list(texts)
         self.heard: list[int] = []
+        self.warm = False
 
     def transcribe(self, samples: Samples) -> Transcript | None:
         text = self.texts[len(self.heard) % len(self.texts)]
         self.heard.append(len(samples))
         return None if text is None else Transcript(text, "en", -0.1, 0.01)
+
+    def warm_up(self) -> None:
+        self.warm = True
 
 
 def sound(samples: int, loudness: float = 0.5, seed: int = 0) -> Samples:
@@ -258,7 +262,8 @@ def test_timings_are_in_order(tiny_bundle: Write) -> None:
 def test_warm_up_runs_everything(tiny_bundle: Write) -> None:
     script = Script("lovely")
     make(tiny_bundle(text=True, fusion=True), script).warm_up(2.0)
-    assert script.heard == [16000]
+    assert script.warm
+    assert script.heard == []
 
 
 def test_a_nan_from_the_graph_is_an_error(tiny_bundle: Write) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,6 @@ def write_tiny_bundle(
     text: bool = False,
     fusion: bool = False,
     affect_output: bool = False,
-    edit: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Write a bundle to `folder` (made if need be) and return it.
 
@@ -73,7 +72,6 @@ def write_tiny_bundle(
         text: with a text part.
         fusion: with a fusion part.
         affect_output: the audio graph gives affect itself, 1..7, instead of label centroids.
-        edit: changes the description in place before its files and itself are hashed.
     """
     audio = _audio_part(folder, batching, affect_output)
     texts = [_text_part(folder)] if text else []
@@ -111,8 +109,6 @@ def write_tiny_bundle(
         "golden": {"file": "golden.npz", "tolerance": 1e-4},
     }
     description["files"] = file_records(folder)
-    if edit:
-        edit(description)
     seal(folder, description)
     return folder
 
@@ -122,20 +118,24 @@ def file_records(folder: Path) -> dict[str, dict[str, Any]]:
     records = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith("bundle.json"):
-            content = path.read_bytes()
             records[path.relative_to(folder).as_posix()] = {
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
+                "sha256": digest(path),
+                "bytes": path.stat().st_size,
             }
     return records
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def seal(folder: Path, description: Mapping[str, Any]) -> None:
     """Write bundle.json and the file with its hash."""
     content = (json.dumps(description, indent=2) + "\n").encode()
     (folder / "bundle.json").write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / "bundle.json.sha256").write_text(f"{digest}  bundle.json\n", encoding="ascii")
+    line = f"{digest(folder / 'bundle.json')}  bundle.json\n"
+    (folder / "bundle.json.sha256").write_text(line, encoding="ascii")
 
 
 def save_graph(
