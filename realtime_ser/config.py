@@ -211,10 +211,10 @@ def load(
     for variable, text in sorted((environment or {}).items()):
         if variable.startswith(ENVIRONMENT_PREFIX):
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-            _require_known(name, f"environment variable {variable}", ENVIRONMENT_PREFIX, str.upper)
+            require_known(name, f"environment variable {variable}", ENVIRONMENT_PREFIX, str.upper)
             take(name, SPECS[name].parse(text, variable), f"environment {variable}")
     for name, value in (flags or {}).items():
-        _require_known(name, f"setting {name}")
+        require_known(name, f"setting {name}")
         SPECS[name].check(value, SPECS[name].flag)
         take(name, value, f"flag {SPECS[name].flag}")
     return EffectiveSettings(replace(Settings(), **values), origins)
@@ -230,11 +230,12 @@ def _read_toml(file: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
     for name in table:
-        _require_known(name, f"setting {name} in {file}")
+        require_known(name, f"setting {name} in {file}")
     return table
 
 
-def _require_known(name: str, where: str, prefix: str = "", spell: Any = str) -> None:
+def require_known(name: str, where: str, prefix: str = "", spell: Any = str) -> None:
+    """Raise ConfigError, with the closest known name, unless `name` is a setting."""
     if name in SPECS:
         return
     close = difflib.get_close_matches(name, SPECS, n=1)

@@ -114,6 +114,7 @@ class TranscriptFinal(Event):
     utterance_id: int
     audio_start: int
     transcript: Transcript
+    job_id: int | None = field(default=None, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ at 48 kHz and give up the band above 6 kHz, which Whisper uses.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from realtime_ser.core.pcm import require_format, to_int16, to_mono
 from realtime_ser.types import SAMPLE_RATE_HZ, AudioChunk
 
-_BLOCK_SECONDS = 10
-"""Longer arrays are worked off in blocks: a ten-minute chunk must not cost ten-minute buffers."""
+_BLOCK_SECONDS = 1
+"""Longer arrays are worked off in blocks: a ten-minute chunk must not cost ten-minute buffers, and
+what comes before a sample that is no number must not be lost with it."""
 
 
 class AudioIntake:
@@ -37,40 +40,44 @@ class AudioIntake:
         self._position = 0
         """Next sample at 16 kHz."""
 
-    def push(self, samples: NDArray[np.generic]) -> list[AudioChunk]:
-        """Take samples [n] or [n, channels] of any length; see `to_mono` for dtypes and errors."""
-        chunks = []
+    @property
+    def received_samples(self) -> float:
+        """What has been pushed and lost so far, in samples at 16 kHz; the resampler's included."""
+        return self._received * SAMPLE_RATE_HZ / self._rate_hz
+
+    def push(self, samples: NDArray[np.generic]) -> Iterator[AudioChunk]:
+        """Take samples [n] or [n, channels] of any length; see `to_mono` for dtypes and errors.
+
+        Exhaust it before the next call.
+        """
         block = _BLOCK_SECONDS * self._rate_hz
         for start in range(0, len(samples), block):
             mono = to_mono(samples[start : start + block])
             self._received += len(mono)
-            chunks += self._emit(mono, last=False)
-        return chunks
+            yield from self._emit(mono, last=False)
 
-    def push_lost(self, count: int) -> list[AudioChunk]:
+    def push_lost(self, count: int) -> Iterator[AudioChunk]:
         """Note that the source lost `count` samples here: the time line jumps over them."""
         if count <= 0:
-            return []
-        chunks = self.flush()
+            return
+        yield from self.flush()
         self._received += count
-        self._position = round(self._received * SAMPLE_RATE_HZ / self._rate_hz)
+        self._position = round(self.received_samples)
         self._resampler = self._new_resampler()
-        return chunks
 
-    def flush(self) -> list[AudioChunk]:
+    def flush(self) -> Iterator[AudioChunk]:
         """Give out what the resampler still holds; call once at the end."""
-        return self._emit(np.zeros(0, np.float32), last=True)
+        yield from self._emit(np.zeros(0, np.float32), last=True)
 
     def _new_resampler(self) -> soxr.ResampleStream | None:
         if self._rate_hz == SAMPLE_RATE_HZ:
             return None
         return soxr.ResampleStream(self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
 
-    def _emit(self, mono: NDArray[np.float32], *, last: bool) -> list[AudioChunk]:
+    def _emit(self, mono: NDArray[np.float32], *, last: bool) -> Iterator[AudioChunk]:
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=last)
-        if len(mono) == 0:
-            return []
-        chunk = AudioChunk(self._position, to_int16(mono))
-        self._position = chunk.end
-        return [chunk]
+        if len(mono):
+            chunk = AudioChunk(self._position, to_int16(mono))
+            self._position = chunk.end
+            yield chunk

@@ -384,6 +384,7 @@ class Session:
                     utterance_id=utterance.id,
                     audio_start=start,
                     transcript=analysis.transcript,
+                    job_id=analysis.job_id,
                 )
             )
         speech_seconds = utterance.speech_samples / SAMPLE_RATE_HZ

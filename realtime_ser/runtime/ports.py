@@ -1,11 +1,32 @@
-"""What a driver needs of the world, as protocols; the adapters live in `models` and `io`."""
+"""What a driver needs of the world; the adapters live in `models` and `io`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from realtime_ser.types import Analysis, AnalysisJob
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """What a source gives: a run of samples at the source's own rate.
+
+    Attributes:
+        samples: [samples] or [samples, channels]; dtypes as `core.pcm.to_mono` takes them.
+        sample_rate_hz: the same for all blocks of a source.
+        lost_samples: how many are missing between the previous block and this one.
+        captured_at_s: `time.perf_counter()` when the last sample was captured; None where it
+            means nothing (a file read as fast as it can be).
+    """
+
+    samples: NDArray[Any]
+    sample_rate_hz: int
+    lost_samples: int = 0
+    captured_at_s: float | None = None
 
 
 class Analyzer(Protocol):

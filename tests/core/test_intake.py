@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ def tone(rate_hz: int, seconds: float, hertz: float = 440) -> np.ndarray:
 
 
 def joined(chunks: list[AudioChunk]) -> np.ndarray:
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in itertools.pairwise(chunks):
         assert after.start == before.end
     return np.concatenate([chunk.samples for chunk in chunks])
 
@@ -30,41 +32,41 @@ def joined(chunks: list[AudioChunk]) -> np.ndarray:
 def test_resampling_does_not_depend_on_chunking(rate: int, cuts: list[int]) -> None:
     sound = tone(rate, 0.3)
     whole = AudioIntake(rate)
-    expected = joined(whole.push(sound) + whole.flush())
+    expected = joined([*whole.push(sound), *whole.flush()])
     pieces = AudioIntake(rate)
     chunks: list[AudioChunk] = []
     for piece in np.split(sound, sorted(min(cut, len(sound)) for cut in cuts)):
-        chunks += pieces.push(piece)
-    np.testing.assert_array_equal(joined(chunks + pieces.flush()), expected)
+        chunks.extend(pieces.push(piece))
+    np.testing.assert_array_equal(joined([*chunks, *pieces.flush()]), expected)
     assert abs(len(expected) - 0.3 * 16000) <= 1
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_a_tone_keeps_its_pitch_place_and_level(rate: int) -> None:
     intake = AudioIntake(rate)
-    heard = joined(intake.push(tone(rate, 1.0)) + intake.flush()) / 32768
+    heard = joined([*intake.push(tone(rate, 1.0)), *intake.flush()]) / 32768
     middle = slice(2000, 14000)
     np.testing.assert_allclose(heard[middle], tone(16000, 1.0)[middle], atol=2e-3)
 
 
 def test_sixteen_bit_audio_at_16_khz_passes_unchanged() -> None:
     samples = np.arange(-32768, 32768, dtype=np.int16)
-    np.testing.assert_array_equal(joined(AudioIntake(16000).push(samples)), samples)
+    np.testing.assert_array_equal(joined(list(AudioIntake(16000).push(samples))), samples)
 
 
 def test_six_channels_at_96_khz_are_mixed_down() -> None:
     sound = np.stack([tone(96000, 0.2)] * 3 + [-tone(96000, 0.2)] * 3, axis=1)
     intake = AudioIntake(96000)
-    assert np.abs(joined(intake.push(sound) + intake.flush())).max() <= 1
+    assert np.abs(joined([*intake.push(sound), *intake.flush()])).max() <= 1
 
 
 def test_lost_samples_move_the_time_line() -> None:
     intake = AudioIntake(48000)
-    first = intake.push(tone(48000, 0.1)) + intake.push_lost(4800)
-    second = intake.push(tone(48000, 0.1)) + intake.flush()
+    first = [*intake.push(tone(48000, 0.1)), *intake.push_lost(4800)]
+    second = [*intake.push(tone(48000, 0.1)), *intake.flush()]
     assert first[-1].end == 1600
     assert second[0].start == 3200
-    assert intake.push_lost(0) == []
+    assert list(intake.push_lost(0)) == []
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -72,7 +74,7 @@ def test_a_sample_that_is_no_number_is_refused(bad: float) -> None:
     sound = tone(16000, 0.1)
     sound[77] = bad
     with pytest.raises(AudioUnsupportedError, match="NaN or infinite; repair"):
-        AudioIntake(16000).push(sound)
+        list(AudioIntake(16000).push(sound))
 
 
 @pytest.mark.parametrize("rate", [0, -1, 7999, 192_001])
@@ -121,7 +123,7 @@ def test_bytes_may_be_cut_anywhere(
     expected = whole.decode(data)
     decoder = PcmDecoder(encoding, channels)
     edges = [0, *sorted(cuts), len(data)]
-    parts = [decoder.decode(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [decoder.decode(data[a:b]) for a, b in itertools.pairwise(edges)]
     assert np.concatenate(parts).tobytes() == expected.tobytes()
     assert expected.shape[1] == channels
     assert decoder.held_bytes == whole.held_bytes

@@ -1,0 +1,189 @@
+"""One session as a driver sees it: blocks of audio in, numbered and timed events out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from realtime_ser.config import Settings
+from realtime_ser.core.events import (
+    EmotionFinal,
+    EmotionPartial,
+    ErrorEvent,
+    Event,
+    SessionClosed,
+    SessionCreated,
+    WarningEvent,
+)
+from realtime_ser.core.intake import AudioIntake
+from realtime_ser.core.session import Session, SpeechDetector
+from realtime_ser.core.wire import PROTOCOL_VERSION
+from realtime_ser.errors import AudioUnsupportedError, InferenceError, RealtimeSERError
+from realtime_ser.runtime.ledger import ledger
+from realtime_ser.runtime.ports import AudioBlock
+from realtime_ser.types import SAMPLE_RATE_HZ, Analysis, AudioChunk, StageTiming
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that every stream should be told at its start, such as why there is no ASR."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDescription:
+    """What `session.created` says of the models."""
+
+    config: dict[str, Any]
+    bundle: dict[str, str]
+    providers: tuple[str, ...]
+    asr: str
+    notices: tuple[Notice, ...] = ()
+
+
+class Stream:
+    """Joins the intake and the session of one source, and stamps its events.
+
+    Args:
+        stream_id: the file's name, or any identifier.
+        heard_at: when sample i (16 kHz) was heard, in seconds of the driver's clock.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        settings: Settings,
+        detector: SpeechDetector,
+        description: StreamDescription,
+        heard_at: Callable[[int], float],
+    ) -> None:
+        self.session = Session(settings, detector)
+        self._id = stream_id
+        self._description = description
+        self._heard_at = heard_at
+        self._intake: AudioIntake | None = None
+        self._rate_hz = 0
+        self._stages: dict[int, tuple[StageTiming, ...]] = {}
+        self._next_seq = 0
+
+    def cut(self, block: AudioBlock) -> Iterator[AudioChunk]:
+        """The block on the stream's time line at 16 kHz; exhaust it before the next.
+
+        Raises:
+            AudioUnsupportedError: the audio cannot be taken; the stream can still be ended.
+        """
+        if self._intake is None:
+            self._intake = AudioIntake(block.sample_rate_hz)
+            self._rate_hz = block.sample_rate_hz
+        elif block.sample_rate_hz != self._rate_hz:
+            raise AudioUnsupportedError(
+                f"the sample rate changed from {self._rate_hz} to {block.sample_rate_hz} Hz "
+                "within the stream; open a new stream for it"
+            )
+        yield from self._intake.push_lost(block.lost_samples)
+        yield from self._intake.push(block.samples)
+
+    def remainder(self) -> Iterator[AudioChunk]:
+        """What the resampler still holds, once, before `session.receive_eof`."""
+        if self._intake:
+            yield from self._intake.flush()
+
+    @property
+    def received_samples(self) -> float:
+        """Audio brought by the source, in samples at 16 kHz, that of the resampler included."""
+        return self._intake.received_samples if self._intake else 0.0
+
+    def answer(self, analysis: Analysis, stages: tuple[StageTiming, ...]) -> None:
+        """Hand an analysis to the session; `stages` are its timings on the driver's clock."""
+        self._stages[analysis.job_id] = stages
+        self.session.receive_analysis(analysis)
+
+    def fail(self, job_id: int, error: InferenceError) -> None:
+        """Hand a failure to the session."""
+        self.session.receive_failure(job_id, "inference_failed", str(error))
+
+    def opening(self) -> list[Event]:
+        """The first events of the stream."""
+        description = self._description
+        created = SessionCreated(
+            audio_end=0,
+            session_id=self._id,
+            protocol_version=PROTOCOL_VERSION,
+            config=description.config,
+            bundle=description.bundle,
+            providers=description.providers,
+            asr=description.asr,
+        )
+        warnings = [
+            WarningEvent(audio_end=0, code=notice.code, message=notice.message)
+            for notice in description.notices
+        ]
+        return [self._number(event) for event in (created, *warnings)]
+
+    def stamped(self, events: Sequence[Event], now_s: float) -> list[Event]:
+        """Number and time `events`, which leave at `now_s` of the driver's clock."""
+        return [self._number(self._timed(event, now_s)) for event in events]
+
+    def closing(self, reason: str, error: RealtimeSERError | None = None) -> list[Event]:
+        """The last events of the stream; `error` is what ended it, if it did not end by itself."""
+        session = self.session
+        closed = SessionClosed(
+            audio_end=session.position,
+            reason="error" if error else reason,
+            utterances=session.utterances,
+            audio_seconds=session.position / SAMPLE_RATE_HZ,
+            speech_seconds=session.speech_samples / SAMPLE_RATE_HZ,
+            lost_samples=session.lost_samples,
+        )
+        events: list[Event] = [closed]
+        if error:
+            code = error_code(error)
+            failure = ErrorEvent(
+                audio_end=session.position, code=code, message=str(error), fatal=True
+            )
+            events.insert(0, failure)
+        return [self._number(event) for event in events]
+
+    def finished_s(self, event: Event) -> float:
+        """When the analysis behind `event` was done, on the driver's clock; 0 if it has none."""
+        job_id: int | None = getattr(event, "job_id", None)
+        stages = () if job_id is None else self._stages.get(job_id, ())
+        return stages[-1].ended_s if stages else 0.0
+
+    def _number(self, event: Event) -> Event:
+        numbered = replace(event, seq=self._next_seq)
+        self._next_seq += 1
+        return numbered
+
+    def _timed(self, event: Event, now_s: float) -> Event:
+        # what was heard after the event left (a clock's hair) is no negative lag
+        lag_ms = max(0.0, (now_s - self._heard_at(event.audio_end)) * 1000)
+        if isinstance(event, EmotionFinal):
+            timings = ledger(
+                speech_end_s=self._heard_at(event.speech_end),
+                endpoint_s=self._heard_at(event.endpoint),
+                stages=self._forget(event.job_id),
+                emitted_s=now_s,
+            )
+            return replace(event, lag_ms=lag_ms, timings=timings)
+        if isinstance(event, EmotionPartial):
+            self._forget(event.job_id)
+        return replace(event, lag_ms=lag_ms)
+
+    def _forget(self, job_id: int | None) -> tuple[StageTiming, ...]:
+        """The stages of a job that has been told; older ones will never be told."""
+        if job_id is None:
+            return ()
+        stages = self._stages.pop(job_id, ())
+        for older in [other for other in self._stages if other < job_id]:
+            del self._stages[older]
+        return stages
+
+
+def error_code(error: RealtimeSERError) -> str:
+    """A stable name for the class of an error: AudioDeviceError -> audio_device."""
+    name = type(error).__name__.removesuffix("Error")
+    return "".join("_" * (i > 0) + c.lower() if c.isupper() else c for i, c in enumerate(name))
