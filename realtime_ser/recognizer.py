@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -176,11 +176,16 @@ class Recognizer:
         return list(utterance_results(self.events(AudioFile(path), str(path))))
 
     async def live(
-        self, source: AsyncIterable[AudioBlock], stream_id: str = "live"
-    ) -> AsyncIterator[Event]:
+        self,
+        source: AsyncIterable[AudioBlock],
+        stream_id: str = "live",
+        *,
+        stop: asyncio.Event | None = None,
+    ) -> AsyncGenerator[Event, None]:
         """Everything that is said of a source that runs in real time, such as a microphone.
 
-        The models run on a thread of their own, so that the event loop stays free.
+        The models run on a thread of their own, so that the event loop stays free. Once `stop` is
+        set, the source is left, and what was said up to then is still analysed and told.
 
         Raises:
             AudioError: the source failed, after all events before the fault.
@@ -191,7 +196,7 @@ class Recognizer:
         clock = ArrivalClock()
         stream = self._new_stream(stream_id, description, clock.heard_at)
         async with contextlib.aclosing(
-            run_live(source, stream, clock, self._running_worker)
+            run_live(source, stream, clock, self._running_worker, stop or asyncio.Event())
         ) as events:
             async for event in events:
                 yield event
@@ -215,7 +220,10 @@ class Recognizer:
 
         def load(on: str) -> Transcriber:
             return load_transcriber(
-                settings.asr, language=settings.language, device=on, threads=settings.threads
+                settings.asr,
+                language=settings.language,
+                device="cuda" if on == "cuda" else "cpu",
+                threads=settings.threads,
             )
 
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from virtual_microphone import VirtualMicrophone, running_virtual_microphone
+from whisper_model import build_whisper
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,30 @@ def corpora() -> Path:
     if not (folder / "speech.csv").is_file():
         pytest.skip(f"the corpora are not at {folder}")
     return folder
+
+
+@pytest.fixture
+def virtual_microphone() -> Iterator[VirtualMicrophone]:
+    """A sound server of the test's own that plays recordings into the default microphone."""
+    with running_virtual_microphone() as microphone:
+        yield microphone
+
+
+@pytest.fixture(scope="session")
+def whisper_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Folders of Whisper models by the options of `build_whisper`, each built once; read-only."""
+    built: dict[str, Path] = {}
+
+    def folder(**options: Any) -> Path:
+        key = repr(sorted(options.items()))
+        if key not in built:
+            built[key] = build_whisper(tmp_path_factory.mktemp("whisper"), **options)
+        return built[key]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whisper_folder(whisper_models: Callable[..., Path]) -> Path:
+    """A Whisper model that hears "hello there", in English, in whatever it is given."""
+    return whisper_models(says="hello there")

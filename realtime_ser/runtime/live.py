@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
 from realtime_ser.core.events import Event
 from realtime_ser.errors import AudioError, InferenceError
@@ -44,18 +45,21 @@ class ArrivalClock:
 
 
 async def run_live(
-    source: AsyncIterable[AudioBlock], stream: Stream, clock: ArrivalClock, worker: AnalysisWorker
-) -> AsyncIterator[Event]:
-    """Drive `stream`, whose clock must be `clock.heard_at`, until `source` ends.
+    source: AsyncIterable[AudioBlock],
+    stream: Stream,
+    clock: ArrivalClock,
+    worker: AnalysisWorker,
+    stop: asyncio.Event,
+) -> AsyncGenerator[Event, None]:
+    """Drive `stream`, whose clock must be `clock.heard_at`, until `source` ends or `stop` is set.
 
-    Ending the source (closing a microphone) is how to stop: what was said up to then is still
-    analysed and told.
+    What was said up to then is still analysed and told.
 
     Raises:
         AudioError: the source failed, after everything that was recognised before it and a
             closing `session.closed` have been given out.
     """
-    driver = _Driver(stream, clock, worker)
+    driver = _Driver(stream, clock, worker, stop)
     for event in stream.opening():
         yield event
     reader = asyncio.create_task(driver.read(source))
@@ -66,7 +70,7 @@ async def run_live(
             for event in driver.events():
                 yield event
         failure = reader.result()
-        for event in stream.closing("eof", failure):
+        for event in stream.closing("interrupted" if stop.is_set() else "eof", failure):
             yield event
         if failure:
             raise failure
@@ -75,9 +79,38 @@ async def run_live(
         driver.take_all_back()
 
 
+async def _until(
+    stop: asyncio.Event, source: AsyncIterable[AudioBlock]
+) -> AsyncGenerator[AudioBlock, None]:
+    """The blocks of `source` until it ends or `stop` is set, also while a block is waited for."""
+    blocks = aiter(source)
+    stopped = asyncio.ensure_future(stop.wait())
+    pending: asyncio.Future[AudioBlock] | None = None
+    try:
+        while True:
+            pending = asyncio.ensure_future(anext(blocks))
+            await asyncio.wait({pending, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                return
+            try:
+                block = pending.result()
+            except StopAsyncIteration:
+                return
+            yield block
+    finally:
+        stopped.cancel()
+        if pending is not None and not pending.done():
+            pending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await pending
+
+
 class _Driver:
-    def __init__(self, stream: Stream, clock: ArrivalClock, worker: AnalysisWorker) -> None:
+    def __init__(
+        self, stream: Stream, clock: ArrivalClock, worker: AnalysisWorker, stop: asyncio.Event
+    ) -> None:
         self._stream = stream
+        self._stop = stop
         self._session = stream.session
         self._clock = clock
         self._worker = worker
@@ -92,7 +125,7 @@ class _Driver:
         """Feed the session; returns the error that ended the source, None when it just ended."""
         failure: AudioError | None = None
         try:
-            async for block in source:
+            async for block in _until(self._stop, source):
                 captured_at_s = block.captured_at_s
                 at_s = time.perf_counter() if captured_at_s is None else captured_at_s
                 self._take(self._stream.cut(block), at_s)
