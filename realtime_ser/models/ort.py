@@ -12,6 +12,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ _PROBE = base64.b64decode(
     "KhcIAwgBEAFCAW1KDAAAgD8AACBBAADIQloXCgF4EhIKEAgBEgwKAggBCgIIAQoCCARiFwoBeRISChAIARIMCgIIAQoC"
     "CAEKAggBQgQKABAN"
 )
+_DEFAULT_SEVERITY = 2
 _DTYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
@@ -59,6 +61,18 @@ class Provider:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class CudaProblem:
+    """Why ONNX Runtime cannot use CUDA here.
+
+    Attributes:
+        remedy: what to do, as a clause of a sentence.
+    """
+
+    why: str
+    remedy: str
+
+
 def choose_provider(device: str = "auto") -> Provider:
     """Settle `auto`, `cpu` or `cuda` by trying it.
 
@@ -69,76 +83,97 @@ def choose_provider(device: str = "auto") -> Provider:
         return Provider("cpu", CPU, "demanded")
     if device not in ("auto", "cuda"):
         raise ConfigError(f"device must be auto, cpu or cuda, not {device!r}")
-    problem = cuda_problem()
+    problem = find_cuda_problem()
     if problem is None:
         return Provider("cuda", CUDA, "demanded" if device == "cuda" else "CUDA works here")
     if device == "cuda":
-        raise InferenceError(f"device cuda does not work: {problem}")
-    return Provider("cpu", CPU, f"no CUDA: {problem}")
+        raise InferenceError(f"device cuda does not work: {problem.why}; {problem.remedy}")
+    return Provider("cpu", CPU, f"no CUDA: {problem.why}")
 
 
-def cuda_problem() -> str | None:
-    """Why ONNX Runtime cannot use CUDA here and what to do; None when it can."""
-    # CUDA libraries that came as Python packages lie where the loader does not look.
-    printed = _preload_cuda()
+def find_cuda_problem() -> CudaProblem | None:
+    """Try CUDA by running a graph on it; None when it works.
+
+    Raises:
+        InferenceError: ONNX Runtime itself cannot be imported.
+    """
+    missing = _preload_cuda()
     if CUDA not in available_providers():
-        clash = conflict(find_builds())
-        if clash:
-            return f"{clash}; run: {GPU_REPAIR}"
-        installed = ", ".join(f"{b.name} {b.version}" for b in find_builds()) or "ONNX Runtime"
-        return f"{installed} is built without it; for an NVIDIA GPU run: {GPU_REPAIR}"
+        builds = find_builds()
+        installed = ", ".join(f"{build.name} {build.version}" for build in builds)
+        why = conflict(builds) or f"{installed or 'the installed ONNX Runtime'} is built without it"
+        return CudaProblem(why, f"for an NVIDIA GPU run: {GPU_REPAIR}")
     failure = probe(CUDA)
     if failure is None:
         return None
-    details = "; ".join(dict.fromkeys([*printed.splitlines(), failure]))
-    return (
-        f"{details}; check the driver with `nvidia-smi`, and get the CUDA libraries with: "
-        "pip install 'onnxruntime-gpu[cuda,cudnn]'"
-    )
+    if missing:
+        return CudaProblem(
+            f"the libraries {', '.join(missing)} cannot be loaded",
+            "run: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        )
+    return CudaProblem(failure, "check that `nvidia-smi` lists the GPU and its driver is recent")
 
 
 def available_providers() -> list[str]:
     """Execution providers that the installed build knows; not all of them need work here."""
-    import onnxruntime
-
-    return list(onnxruntime.get_available_providers())
+    return list(_onnxruntime().get_available_providers())
 
 
 def probe(provider: str) -> str | None:
     """Run a convolution and a matrix product on `provider`, alone; None when it works."""
-    import onnxruntime
-
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     waveform = np.array([[[1, 2, 3, 4]]], np.float32)
+    # A library that does not load is a screenful on stderr otherwise; the result says it too.
+    onnxruntime.set_default_logger_severity(4)
     try:
         session = onnxruntime.InferenceSession(
             _PROBE, options, providers=[provider], enable_fallback=0
         )
         session.disable_fallback()
-        if session.get_providers()[0] != provider:
-            return f"{provider} could not be loaded"
         result = session.run(None, {"x": waveform})[0].item()
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
+        if "fallback to CPU EP" in str(error):
+            return f"{provider} leaves the work to the CPU"
         return _first_line(error)
+    finally:
+        onnxruntime.set_default_logger_severity(_DEFAULT_SEVERITY)
     # 1 + 2*2, 2 + 2*3, 3 + 2*4 against 1, 10, 100; half a unit leaves room for TF32.
     return None if abs(result - 1185) < 0.5 else f"{provider} computes {result}, not 1185"
 
 
-def _preload_cuda() -> str:
-    """Load the CUDA libraries of Python packages; what ONNX Runtime prints about it."""
-    import onnxruntime
+def _preload_cuda() -> list[str]:
+    """Load CUDA libraries that came as Python packages, for they lie where no loader looks.
 
+    Returns:
+        The names of those that cannot be loaded, from there or from the system.
+    """
+    onnxruntime = _onnxruntime()
     preload = getattr(onnxruntime, "preload_dlls", None)  # Absent before 1.21.
     if preload is None or not getattr(onnxruntime, "cuda_version", ""):
-        return ""
-    # It prints to stdout, which may be carrying JSON Lines.
+        return []
+    # It prints to stdout, which may be carrying JSON Lines, and says it nowhere else.
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         preload()
-    return printed.getvalue()
+    return re.findall(r"^Failed to load (\S+):", printed.getvalue(), re.MULTILINE)
+
+
+def _onnxruntime() -> Any:
+    """The module; after one of two builds was uninstalled it is there but empty."""
+    try:
+        import onnxruntime
+
+        onnxruntime.InferenceSession  # noqa: B018
+    except (ImportError, AttributeError) as error:
+        raise InferenceError(
+            f"ONNX Runtime is broken ({error}); run: pip uninstall -y onnxruntime onnxruntime-gpu "
+            "&& pip install --no-deps --force-reinstall onnxruntime"
+        ) from error
+    return onnxruntime
 
 
 def thread_count(threads: int) -> int:
@@ -216,8 +251,7 @@ class Graph:
 
 
 def _create_session(path: Path, provider: Provider, threads: int) -> Any:
-    import onnxruntime
-
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

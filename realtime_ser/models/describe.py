@@ -1,0 +1,100 @@
+"""A bundle in words, for `realtime-ser models show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from realtime_ser.models.bundle import Bundle
+from realtime_ser.models.bundle_description import (
+    AudioPart,
+    BundleDescription,
+    DataUse,
+    Metric,
+    Part,
+    Role,
+)
+from realtime_ser.types import SAMPLE_RATE_HZ
+
+_LEFT = 14
+
+
+def describe(bundle: Bundle) -> str:
+    """Licence, data, labels, parts, sizes and measured figures; several lines, none at the end."""
+    description = bundle.description
+    total = sum(record.bytes for record in description.files.values())
+    rows = [
+        ("bundle", f"{description.name} {description.version}: {description.description}"),
+        ("folder", str(bundle.path)),
+        ("sha256", bundle.hash),
+        ("size", f"{format_bytes(total)} in {len(description.files)} files"),
+        ("licence", f"{description.licence.weights} (the weights)"),
+        *_listed(
+            "data", (f"{u.name}, {u.licence}: {u.used_for}" for u in description.licence.data)
+        ),
+        ("languages", ", ".join(description.languages)),
+        ("labels", ", ".join(description.labels)),
+        *_listed("parts", (_part(part, description) for part in description.parts)),
+        ("affect", _affect(description)),
+        ("probabilities", _calibration(description)),
+        *_listed("measured", (_metric(metric) for metric in description.metrics)),
+    ]
+    return "\n".join(f"{name:<{_LEFT}}{text}".rstrip() for name, text in rows)
+
+
+def _listed(name: str, lines: Iterator[str]) -> list[tuple[str, str]]:
+    """Rows of which only the first has a name."""
+    rows = [("", line) for line in lines] or [("", "none")]
+    return [(name, rows[0][1]), *rows[1:]]
+
+
+def _data_use(use: DataUse) -> str:
+    return f"{use.name}, {use.licence}: {use.used_for}"
+
+
+def _part(part: Part, description: BundleDescription) -> str:
+    facts = [format_bytes(description.files[part.file].bytes)]
+    if part.parameters is not None:
+        facts.insert(0, f"{part.parameters:,} parameters")
+    if isinstance(part, AudioPart):
+        shortest = part.minimum_samples / SAMPLE_RATE_HZ
+        longest = part.maximum_samples / SAMPLE_RATE_HZ
+        facts.append(f"{shortest:g} to {longest:g} s of audio")
+    facts.append("gives " + ", ".join(output.name for output in part.outputs))
+    return f"{part.name} ({part.file}): {'; '.join(facts)}"
+
+
+def _affect(description: BundleDescription) -> str:
+    if description.affect:
+        return f"from the emotions, by label centroids ({description.affect.source})"
+    giving = [part.name for part in description.parts if part.output(Role.AFFECT)]
+    return f"directly, from {', '.join(giving)}"
+
+
+def _calibration(description: BundleDescription) -> str:
+    calibration = description.calibration
+    return (
+        f"softmax at temperature {calibration.temperature:g}; "
+        f"abstains when the top one is below {calibration.abstain_below:g}"
+    )
+
+
+def _metric(metric: Metric) -> str:
+    counts = []
+    if metric.count is not None:
+        counts.append(f"n = {metric.count}")
+    if metric.classes is not None:
+        counts.append(f"{metric.classes} classes")
+    under = ", ".join([metric.protocol, *counts])
+    return f"{metric.name} {metric.value:.4g} on {metric.dataset} {metric.split} ({under})"
+
+
+def format_bytes(count: int) -> str:
+    """A size in decimal units, as disks and downloads are labelled: 11.9 MB."""
+    if count < 1000:
+        return f"{count} B"
+    size, unit = count / 1000, "kB"
+    for larger in ("MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.1f} {unit}"
