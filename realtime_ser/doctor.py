@@ -71,8 +71,13 @@ class Finding:
     advice: str = ""
 
 
-def diagnose(bundle: str | Path = DEFAULT_BUNDLE) -> list[Finding]:
-    """Try everything; takes a few seconds, and never raises."""
+def diagnose(bundle: str | Path = DEFAULT_BUNDLE, *, hub: str | None = None) -> list[Finding]:
+    """Try everything; takes a few seconds, and never raises.
+
+    Args:
+        bundle: the bundle to try, a name or a path.
+        hub: address of the model hub; None for the one that downloads use.
+    """
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("system", check_system),
         ("packages", check_packages),
@@ -83,7 +88,7 @@ def diagnose(bundle: str | Path = DEFAULT_BUNDLE) -> list[Finding]:
         ("microphones", check_microphones),
         ("model cache", lambda: check_cache(hub_cache_folder())),
         (f"bundle {bundle}", lambda: check_bundle(bundle)),
-        ("model hub", lambda: check_hub(hub_address())),
+        ("model hub", lambda: check_hub(hub or hub_address())),
     ]
     return [_guarded(name, check) for name, check in checks]
 

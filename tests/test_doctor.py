@@ -20,10 +20,11 @@ from realtime_ser.errors import BundleIntegrityError
 from realtime_ser.models.ort_builds import GPU_REPAIR, OrtBuild
 
 SITE = Path("site-packages")
+NO_HUB = "not an address"
 
 
 def test_it_never_raises_and_looks_at_everything(tmp_path: Path) -> None:
-    findings = doctor.diagnose(tmp_path / "nowhere")
+    findings = doctor.diagnose(tmp_path / "nowhere", hub=NO_HUB)
     assert [finding.name for finding in findings] == [
         "system",
         "packages",
@@ -152,7 +153,7 @@ def test_a_tampered_bundle(tmp_path: Path) -> None:
     (path / "MODEL_CARD.md").write_text("# Tony\n")
     with pytest.raises(BundleIntegrityError):
         doctor.check_bundle(path)
-    (found,) = [f for f in doctor.diagnose(path) if f.name.startswith("bundle")]
+    (found,) = [f for f in doctor.diagnose(path, hub=NO_HUB) if f.name.startswith("bundle")]
     assert found.status is Status.FAIL
     assert found.detail.endswith("MODEL_CARD.md: its content has changed")
     assert found.advice.startswith("reinstall")
@@ -206,4 +207,4 @@ def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_is_none() -> None:
-    assert doctor.check_hub("not an address").status is Status.WARN
+    assert doctor.check_hub(NO_HUB).status is Status.WARN
