@@ -127,6 +127,8 @@ class Session:
         """How many utterances have been announced."""
         self.speech_samples = 0
         """Speech in the utterances that have ended."""
+        self.judged = 0
+        """Index after the last frame that was judged: `position`, less what is no frame yet."""
 
     # what the driver brings
 
@@ -219,6 +221,7 @@ class Session:
     # frames
 
     def _take_frame(self, frame: Frame) -> None:
+        self.judged = frame.end
         self._timeline.append(frame.start, frame.samples[: frame.end - frame.start])
         is_speech = self._detector.detect(frame.samples, self._segmenter.in_utterance)
         samples = frame.samples.astype(np.float32)
@@ -250,7 +253,7 @@ class Session:
         self._open = _OpenUtterance(self.utterances, start, first_partial_at)
         self.utterances += 1
         self._events.append(
-            UtteranceStart(audio_end=self.position, utterance_id=self._open.id, audio_start=start)
+            UtteranceStart(audio_end=self.judged, utterance_id=self._open.id, audio_start=start)
         )
 
     def _ask_partial(self, now: int) -> None:
@@ -290,7 +293,7 @@ class Session:
         utterance = self._utterance(
             current.id, ended.start, ended.end, ended.speech_samples, ended.closed_by
         )
-        closed = _ClosedUtterance(utterance, ended.speech_end, endpoint=self.position)
+        closed = _ClosedUtterance(utterance, ended.speech_end, endpoint=self.judged)
         self._closed.append(closed)
         ahead = current.speculative
         if ahead is None or ahead.utterance.end != ended.end:

@@ -64,7 +64,7 @@ class _Driver:
 
     def work(self) -> Iterator[Event]:
         stream = self._stream
-        asked_s = heard_at(stream.session.position)
+        asked_s = heard_at(stream.session.judged)
         while jobs := stream.session.jobs_to_run():
             for job in jobs:
                 try:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from timelines import analysis_of
+
+from realtime_ser.errors import InferenceError
+from realtime_ser.runtime.batching import AnalysisWorker, Outcome
+from realtime_ser.types import Analysis, AnalysisJob, JobKind, Utterance
+
+
+def job(number: int, kind: JobKind) -> AnalysisJob:
+    samples = np.full(480, number, np.int16)
+    return AnalysisJob(number, Utterance(number, 0, 480, samples, 480), 0, kind)
+
+
+class GatedAnalyzer:
+    """Answers when the test opens the gate, and keeps a record of what ran together."""
+
+    def __init__(self, bad: int = -1) -> None:
+        self.gate = threading.Event()
+        self.started = threading.Event()
+        self.batches: list[list[int]] = []
+        self._bad = bad
+
+    def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
+        self.batches.append([job.id for job in jobs])
+        self.started.set()
+        assert self.gate.wait(30)
+        if any(job.id == self._bad for job in jobs):
+            raise InferenceError("a bad one")
+        return [analysis_of(job) for job in jobs]
+
+
+def test_finals_first_then_speculation_then_partials_and_one_kind_at_a_time() -> None:
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer, max_batch=2) as worker:
+        worker.submit(job(0, JobKind.PARTIAL), done.put)
+        assert analyzer.started.wait(30)
+        for number, kind in enumerate(
+            [JobKind.PARTIAL, JobKind.SPECULATIVE, *[JobKind.FINAL] * 3, JobKind.PARTIAL], start=1
+        ):
+            worker.submit(job(number, kind), done.put)
+        analyzer.gate.set()
+        answered = [done.get(timeout=30) for _ in range(7)]
+    assert analyzer.batches == [[0], [3, 4], [5], [2], [1, 6]]
+    assert [a.job_id for a in answered if isinstance(a, Analysis)] == [0, 3, 4, 5, 2, 1, 6]
+
+
+def test_what_waits_can_be_taken_back_and_what_runs_cannot() -> None:
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer) as worker:
+        running = worker.submit(job(0, JobKind.FINAL), done.put)
+        assert analyzer.started.wait(30)
+        waiting = worker.submit(job(1, JobKind.PARTIAL), done.put)
+        assert worker.take_back(waiting)
+        assert not worker.take_back(waiting)
+        assert not worker.take_back(running)
+        analyzer.gate.set()
+        assert done.get(timeout=30).job_id == 0
+    assert analyzer.batches == [[0]]
+
+
+def test_one_bad_utterance_does_not_cost_the_others_theirs() -> None:
+    analyzer, done = GatedAnalyzer(bad=2), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer) as worker:
+        worker.submit(job(0, JobKind.PARTIAL), done.put)
+        assert analyzer.started.wait(30)
+        for number in (1, 2, 3):
+            worker.submit(job(number, JobKind.FINAL), done.put)
+        analyzer.gate.set()
+        outcomes = [done.get(timeout=30) for _ in range(4)]
+    assert [getattr(o, "job_id", str(o)) for o in outcomes] == [0, 1, "a bad one", 3]
+
+
+def test_an_analyzer_that_breaks_its_promise_becomes_an_inference_error() -> None:
+    class Broken:
+        def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
+            raise ZeroDivisionError("oops")
+
+    done: queue.Queue[Outcome] = queue.Queue()
+    with AnalysisWorker(Broken()) as worker:
+        worker.submit(job(0, JobKind.FINAL), done.put)
+        outcome = done.get(timeout=30)
+    assert isinstance(outcome, InferenceError)
+    assert "oops" in str(outcome)
