@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import CancelledError
 from io import RawIOBase
 
 from realtime_ser.core.pcm import PcmDecoder, require_format
@@ -32,14 +32,9 @@ async def read_pcm(
     """
     require_format(rate_hz, channels)
     decoder = PcmDecoder(encoding, channels)
-    queue: asyncio.Queue[bytes] = asyncio.Queue(_UNREAD_BLOCKS)
     size = round(_BLOCK_S * rate_hz) * channels * _LARGEST_SAMPLE_BYTES
-    # A thread, because a file cannot be polled; of our own and a daemon, because one of asyncio's
-    # pool would be waited for at exit, and a read from a silent pipe never returns.
-    arguments = (file, size, queue, asyncio.get_running_loop())
-    threading.Thread(target=_pump, args=arguments, name="stdin", daemon=True).start()
     heard = False
-    while data := await queue.get():
+    async for data in _pieces(file, size):
         samples = decoder.decode(data)
         if len(samples):
             heard = True
@@ -50,13 +45,38 @@ async def read_pcm(
         )
 
 
+async def _pieces(file: RawIOBase, size: int) -> AsyncIterator[bytes]:
+    """What reads of at most `size` bytes bring, until the end of the file."""
+    pieces: queue.Queue[bytes] = queue.Queue(_UNREAD_BLOCKS)
+    arrived = asyncio.Event()
+    # A thread, because a file cannot be polled; of our own and a daemon, because one of asyncio's
+    # pool would be waited for at exit, and a read from a silent pipe never returns.
+    arguments = (file, size, pieces, arrived, asyncio.get_running_loop())
+    threading.Thread(target=_pump, args=arguments, name="stdin", daemon=True).start()
+    while True:
+        arrived.clear()
+        try:
+            data = pieces.get_nowait()
+        except queue.Empty:
+            await arrived.wait()
+            continue
+        if not data:
+            return
+        yield data
+
+
 def _pump(
-    file: RawIOBase, size: int, queue: asyncio.Queue[bytes], loop: asyncio.AbstractEventLoop
+    file: RawIOBase,
+    size: int,
+    pieces: queue.Queue[bytes],
+    arrived: asyncio.Event,
+    loop: asyncio.AbstractEventLoop,
 ) -> None:
-    # a closed loop or a cancelled put means that nobody listens any more
-    with contextlib.suppress(RuntimeError, CancelledError):
+    # a closed loop means that nobody listens any more
+    with contextlib.suppress(RuntimeError):
         while True:
             data = file.read(size) or b""
-            asyncio.run_coroutine_threadsafe(queue.put(data), loop).result()
+            pieces.put(data)
+            loop.call_soon_threadsafe(arrived.set)
             if not data:
                 return
