@@ -212,8 +212,13 @@ class Graph:
         self.path = path
         self._outputs = outputs
         self._session = _create_session(path, provider, threads)
-        _check_tensors(path, "input", inputs, self._session.get_inputs())
-        _check_tensors(path, "output", outputs, self._session.get_outputs())
+        try:
+            _check_tensors(path, "input", inputs, self._session.get_inputs())
+            _check_tensors(path, "output", outputs, self._session.get_outputs())
+        except UnicodeDecodeError as error:
+            raise BundleFormatError(
+                f"{path}: a name in the graph is no text; re-export the bundle"
+            ) from error
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -259,7 +264,7 @@ def _create_session(path: Path, provider: Provider, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.enable_mem_pattern = False
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # Every error is also raised, and reported in our words.
     if provider.name == CUDA:
         providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU]  # Shape arithmetic stays on the CPU.
     else:

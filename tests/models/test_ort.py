@@ -90,6 +90,14 @@ def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
         load(tmp_path / "g.onnx")
 
 
+def test_a_graph_with_a_name_that_is_no_text(tmp_path: Path) -> None:
+    content = write(tmp_path / "g.onnx").read_bytes()
+    assert content.count(b"samples") == 1
+    (tmp_path / "g.onnx").write_bytes(content.replace(b"samples", b"s\xffmples"))
+    with pytest.raises(BundleFormatError, match=r"g\.onnx: .*re-export"):
+        load(tmp_path / "g.onnx")
+
+
 def test_threads_sleep_between_runs_and_no_plan_is_kept_for_a_shape(tmp_path: Path) -> None:
     graph = ort.Graph(write(tmp_path / "g.onnx"), (WAVEFORM,), (LOGITS,), CPU, 2)
     options = graph._session.get_session_options()
