@@ -13,7 +13,12 @@ from faster_whisper import WhisperModel
 
 from realtime_ser.errors import ConfigError, InferenceError, ModelUnavailableError
 from realtime_ser.models.text_gates import DropReason, token_budget
-from realtime_ser.models.transcriber import Transcriber, TranscriberDescription, load_transcriber
+from realtime_ser.models.transcriber import (
+    WINDOW_S,
+    Transcriber,
+    TranscriberDescription,
+    load_transcriber,
+)
 from realtime_ser.types import SAMPLE_RATE_HZ, Samples
 
 WhisperModels = Callable[..., Path]
@@ -25,7 +30,9 @@ def sound(seconds: float, seed: int = 0) -> Samples:
 
 
 def load(folder: Path, **options: object) -> Transcriber:
-    return load_transcriber(str(folder), **{"device": "cpu", "threads": 1, **options})
+    """Load with a short window, for speed, unless the test is about the window."""
+    defaults = {"device": "cpu", "threads": 1, "least_window_s": 3.0}
+    return load_transcriber(str(folder), **(defaults | options))
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def test_the_answers_are_those_of_faster_whisper(
     whisper_models: WhisperModels, multilingual: bool, language: str | None
 ) -> None:
     folder = whisper_models(says="so this is it, then", multilingual=multilingual, avg_logprob=-0.4)
-    transcriber = load(folder, language=language or "auto")
+    transcriber = load(folder, language=language or "auto", least_window_s=WINDOW_S)
     reference = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
     for seed, seconds in enumerate((0.7, 12.345)):
         samples = sound(seconds, seed)
