@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bundle import write_tiny_bundle
 from virtual_microphone import VirtualMicrophone, running_virtual_microphone
 from whisper_model import build_whisper
 
@@ -45,3 +46,9 @@ def whisper_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
 def whisper_folder(whisper_models: Callable[..., Path]) -> Path:
     """A Whisper model that hears "hello there", in English, in whatever it is given."""
     return whisper_models(says="hello there")
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle of a few kilobytes with audio, text and fusion; read-only."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "small", text=True, fusion=True)

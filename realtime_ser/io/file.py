@@ -27,6 +27,9 @@ _EXACT_LENGTH_FORMATS = {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "wav", "aiff", "au"}
 class AudioFile:
     """An audio file, or the sound of a video; iterate over its blocks.
 
+    Attributes:
+        path: where it is.
+
     Raises:
         AudioUnsupportedError: it is missing, unreadable, no audio, or its sound cannot be decoded.
             The last two may only show while iterating, after the blocks before the fault.
@@ -35,21 +38,21 @@ class AudioFile:
     def __init__(self, path: Path | str) -> None:
         import av  # brings all of FFmpeg: half a second that other commands need not wait
 
-        self._path = Path(path)
+        self.path = Path(path)
         self._errors: type[Exception] = av.error.FFmpegError
-        if self._path.is_dir():
-            raise AudioUnsupportedError(f"{self._path} is a folder; name the files in it")
+        if self.path.is_dir():
+            raise AudioUnsupportedError(f"{self.path} is a folder; name the files in it")
         try:
-            self._container = av.open(str(self._path), mode="r")
+            self._container = av.open(str(self.path), mode="r")
         except FileNotFoundError:
-            raise AudioUnsupportedError(f"no file {self._path}; check the path") from None
+            raise AudioUnsupportedError(f"no file {self.path}; check the path") from None
         except PermissionError:
-            raise AudioUnsupportedError(f"no permission to read {self._path}") from None
+            raise AudioUnsupportedError(f"no permission to read {self.path}") from None
         except (self._errors, OSError, ValueError) as error:
             raise self._not_audio(error) from error
         if not self._container.streams.audio:
             self._container.close()
-            raise AudioUnsupportedError(f"{self._path} holds no sound; choose another file")
+            raise AudioUnsupportedError(f"{self.path} holds no sound; choose another file")
         self._track = self._container.streams.audio[0]
 
     @property
@@ -72,7 +75,7 @@ class AudioFile:
             if not decoded_s:
                 raise self._not_audio(error) from error
             raise AudioUnsupportedError(
-                f"{self._path} is damaged after {decoded_s:.1f} s ({_reason(error)}); "
+                f"{self.path} is damaged after {decoded_s:.1f} s ({_reason(error)}); "
                 "what came before was used"
             ) from error
         finally:
@@ -81,11 +84,11 @@ class AudioFile:
 
     def _require_whole(self, decoded_s: float) -> None:
         if not decoded_s:
-            raise AudioUnsupportedError(f"{self._path} holds no samples; record it again")
+            raise AudioUnsupportedError(f"{self.path} holds no samples; record it again")
         declared_s = self._declared_exactly()
         if declared_s is not None and decoded_s < declared_s - _TOLERATED_SHORTFALL_S:
             raise AudioUnsupportedError(
-                f"{self._path} is cut short: it should hold {declared_s:.1f} s and has "
+                f"{self.path} is cut short: it should hold {declared_s:.1f} s and has "
                 f"{decoded_s:.1f} s; what there is was used"
             )
 
@@ -94,11 +97,11 @@ class AudioFile:
         if name not in _EXACT_LENGTH_FORMATS:
             return None
         # FFmpeg trims the length of a cut WAV to the file's size, so its header is asked
-        return _wav_declared_s(self._path) if name == "wav" else self.declared_s
+        return _wav_declared_s(self.path) if name == "wav" else self.declared_s
 
     def _not_audio(self, error: Exception) -> AudioUnsupportedError:
         return AudioUnsupportedError(
-            f"{self._path} is not audio that can be decoded ({_reason(error)}); "
+            f"{self.path} is not audio that can be decoded ({_reason(error)}); "
             "convert it to WAV or FLAC"
         )
 
