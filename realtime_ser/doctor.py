@@ -6,7 +6,6 @@ Everything is tried, not looked up: a provider runs a graph, the bundle replays 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
 import platform
@@ -196,21 +195,12 @@ def check_ctranslate2() -> Finding:
         return Finding(name, Status.WARN, f"{engine}: {error}", "check the driver: nvidia-smi")
     if not devices:
         return Finding(name, Status.OK, f"{engine}, on the CPU")
-    problem = library_problem(_CUBLAS)
+    problem = ort.library_problem(_CUBLAS)
     if problem:
         # It finds the card without the library, and fails at the first transcription.
         advice = "run: pip install nvidia-cublas-cu12, and put its lib folder in LD_LIBRARY_PATH"
         return Finding(name, Status.WARN, f"{engine}, {devices} CUDA devices: {problem}", advice)
     return Finding(name, Status.OK, f"{engine}, {devices} CUDA devices")
-
-
-def library_problem(name: str) -> str | None:
-    """Why a shared library cannot be loaded; None when it can."""
-    try:
-        ctypes.CDLL(name)
-    except OSError as error:
-        return str(error)
-    return None
 
 
 def check_microphones() -> Finding:

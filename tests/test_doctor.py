@@ -97,13 +97,6 @@ def test_no_build_at_all() -> None:
     assert doctor.check_builds(()).status is Status.FAIL
 
 
-def test_a_library_that_is_not_there() -> None:
-    problem = doctor.library_problem("libno-such-library-of-ours.so.12")
-    assert problem is not None
-    assert "libno-such-library-of-ours.so.12" in problem
-    assert doctor.library_problem("libc.so.6") is None
-
-
 def test_a_cache_with_files(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"x" * 2500)
     (tmp_path / "link").symlink_to(tmp_path / "blob")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import io
 import os
 import re
@@ -106,6 +107,13 @@ def find_cuda_problem() -> CudaProblem | None:
     failure = probe(CUDA)
     if failure is None:
         return None
+    # ONNX Runtime tells the cause to its log alone, so look where it usually lies.
+    driver = library_problem("libcuda.so.1")
+    if driver:
+        return CudaProblem(
+            f"there is no NVIDIA driver ({driver})",
+            "install it, or give the container the GPU: `nvidia-smi` must list one",
+        )
     if missing:
         return CudaProblem(
             f"the libraries {', '.join(missing)} cannot be loaded",
@@ -138,12 +146,21 @@ def probe(provider: str) -> str | None:
         result = session.run(None, {"x": waveform})[0].item()
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
         if "fallback to CPU EP" in str(error):
-            return f"{provider} leaves the work to the CPU"
+            return f"{provider} does not start, or leaves the work to the CPU"
         return _first_line(error)
     finally:
         onnxruntime.set_default_logger_severity(_DEFAULT_SEVERITY)
     # 1 + 2*2, 2 + 2*3, 3 + 2*4 against 1, 10, 100; half a unit leaves room for TF32.
     return None if abs(result - 1185) < 0.5 else f"{provider} computes {result}, not 1185"
+
+
+def library_problem(name: str) -> str | None:
+    """Why a shared library cannot be loaded; None when it can."""
+    try:
+        ctypes.CDLL(name)
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def _preload_cuda() -> list[str]:

@@ -164,6 +164,13 @@ def test_an_unknown_device() -> None:
         ort.choose_provider("tpu")
 
 
+def test_a_library_that_is_not_there() -> None:
+    problem = ort.library_problem("libno-such-library-of-ours.so.12")
+    assert problem is not None
+    assert "libno-such-library-of-ours.so.12" in problem
+    assert ort.library_problem("libc.so.6") is None
+
+
 def test_threads() -> None:
     assert ort.thread_count(3) == 3
     assert ort.thread_count(0) >= 1
