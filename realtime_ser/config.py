@@ -48,18 +48,27 @@ class Settings:
         "tiny", "transcription: off, a faster-whisper model (tiny, base, small, ...), or a folder"
     )
     asr_required: bool = _setting(False, "fail when the transcription model cannot be had")
+    asr_window_s: float = _setting(
+        30.0,
+        "shortest window that Whisper hears; 10 costs a third, off its beaten track",
+        low=1,
+        high=30,
+    )
     language: str = _setting("auto", "spoken language as an ISO 639-1 code, or auto to detect it")
     device: str = _setting("auto", "where models run", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, "CPU threads for the models; 0 means all cores", low=0, high=256)
 
     # speech detection
     speech_detector: str = _setting("both", "speech detector", choices=("both", "webrtc", "silero"))
-    webrtc_mode: int = _setting(2, "webrtcvad aggressiveness", choices=(0, 1, 2, 3))
+    webrtc_mode: int = _setting(3, "webrtcvad aggressiveness", choices=(0, 1, 2, 3))
     silero_enter: float = _setting(
         0.5, "Silero probability at which speech begins", low=0.0, high=1.0
     )
     silero_stay: float = _setting(
-        0.35, "Silero probability above which speech goes on", low=0.0, high=1.0
+        0.2, "Silero probability at which speech goes on", low=0.0, high=1.0
+    )
+    silero_sure: float = _setting(
+        0.8, "Silero probability that counts towards min_speech_ms", low=0.0, high=1.0
     )
 
     # segmentation
@@ -68,7 +77,7 @@ class Settings:
     pre_roll_ms: int = _setting(300, "audio kept from before the start", low=0, high=5000)
     hangover_ms: int = _setting(500, "silence that ends an utterance", low=60, high=10_000)
     min_speech_ms: int = _setting(
-        250, "an utterance with less speech is dropped", low=30, high=5000
+        250, "an utterance with less sure speech is dropped", low=30, high=5000
     )
     max_utterance_s: float = _setting(15.0, "an utterance is cut at this length", low=2, high=30)
     soft_split_s: float = _setting(12.0, "... at the quietest frame from here on", low=1, high=30)

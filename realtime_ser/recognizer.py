@@ -224,6 +224,7 @@ class Recognizer:
                 language=settings.language,
                 device="cuda" if on == "cuda" else "cpu",
                 threads=settings.threads,
+                least_window_s=settings.asr_window_s,
             )
 
         try:
