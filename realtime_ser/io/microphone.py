@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from realtime_ser.errors import AudioDeviceError
 from realtime_ser.io.level import FLOOR_DBFS, level_dbfs
+from realtime_ser.runtime.ports import AudioBlock
 
 _BLOCK_S = 0.02
 _DEVICE_BUFFER_S = 0.1
@@ -60,24 +61,6 @@ class InputDevice:
     channels: int
     sample_rate_hz: int
     is_default: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedBlock:
-    """A run of samples from a microphone.
-
-    Attributes:
-        samples: int16 [samples], mono.
-        captured_at_s: `time.perf_counter()` when the block came from the sound system, right
-            after its last sample was captured but for what the device itself delays.
-        lost_samples: how many samples are missing between the previous block and this one, at
-            `sample_rate_hz`: exact where our queue was full, estimated where the device overran.
-    """
-
-    samples: NDArray[np.int16]
-    sample_rate_hz: int
-    captured_at_s: float
-    lost_samples: int
 
 
 def list_devices() -> list[InputDevice]:
@@ -198,7 +181,7 @@ class MicrophoneSource:
         """Choose `device` (see `find_device`); keep at most `queue_seconds` unread."""
         self._wanted = device
         self._queue_blocks = max(1, round(queue_seconds / _BLOCK_S))
-        self._queue: deque[CapturedBlock] = deque()
+        self._queue: deque[AudioBlock] = deque()
         self._stream: Any = None
         self._stopping = False
         self._ended = False
@@ -263,8 +246,12 @@ class MicrophoneSource:
     ) -> None:
         self.stop()
 
-    async def __aiter__(self) -> AsyncIterator[CapturedBlock]:
-        """The blocks in order.
+    async def __aiter__(self) -> AsyncIterator[AudioBlock]:
+        """The blocks in order: int16 [samples], mono.
+
+        `lost_samples` is exact where our queue was full and estimated where the device overran.
+        `captured_at_s` is when the block came from the sound system, right after its last sample
+        was captured but for what the device itself delays.
 
         Raises:
             AudioDeviceError: the device was unplugged, or gives no audio any more.
@@ -316,7 +303,7 @@ class MicrophoneSource:
         self._pending_loss = 0
         mono = pcm[:, 0].copy()
         self.level_dbfs = level_dbfs(mono)
-        self._queue.append(CapturedBlock(mono, self._device.sample_rate_hz, now_s, lost))
+        self._queue.append(AudioBlock(mono, self._device.sample_rate_hz, lost, captured_at_s=now_s))
         self._wake()
 
     def _finish(self) -> None:
