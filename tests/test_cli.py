@@ -168,9 +168,9 @@ def test_usage_errors_are_2_and_unknown_settings_are_errors(environment: dict[st
 
 
 def test_cuda_is_never_a_quiet_cpu_run(environment: dict[str, str]) -> None:
-    from realtime_ser.models.ort import cuda_problem
+    from realtime_ser.models.ort import find_cuda_problem
 
-    if cuda_problem() is None:
+    if find_cuda_problem() is None:
         pytest.skip("CUDA works here")
     code, out, err = run(environment, "file", SHORT, "--device", "cuda", "--json")
     assert (code, out) == (4, "")
