@@ -124,10 +124,12 @@ class BundleAnalyzer:
             InferenceError: a model failed.
         """
         longest = max(1, round(longest_seconds * SAMPLE_RATE_HZ))
+        # Noise, because a model may rightly have nothing to say about digital silence.
+        noise = np.random.default_rng(0).integers(-1000, 1000, longest).astype(np.int16)
         # Longest first, so that memory is taken once. On the CPU lengths make no difference.
         step = self._bucket_samples if self._bucket_samples > 1 else longest
         for length in range(longest, 0, -step):
-            audio = tuple(expert.hear([np.zeros(length, np.int16)]) for expert in self.audio)
+            audio = tuple(expert.hear([noise[:length]]) for expert in self.audio)
             text = TextAnswers((0,), tuple(expert.read(["warm up"]) for expert in self.text))
             if self.fusion:
                 self.fusion.fuse(audio, text)
