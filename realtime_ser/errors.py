@@ -41,7 +41,7 @@ class BundleIntegrityError(BundleError):
 
 
 class ModelUnavailableError(RealtimeSERError):
-    """A transcription model cannot be had (no hub, wrong folder)."""
+    """A transcription or speech detection model cannot be had (no hub, wrong folder)."""
 
     exit_code = 4
 

@@ -7,8 +7,8 @@ Four states:
 - IDLE: nothing is going on. Speech in `start_voiced_ms` of the last `start_window_ms` opens an
   utterance; its audio begins `pre_roll_ms` before the first speech frame of that window, but never
   before the end of the last utterance.
-- TENTATIVE: an utterance is open but holds less than `min_speech_ms` of speech. Nobody has been
-  told. If `hangover_ms` of silence come first, it never was: clicks and coughs end here.
+- TENTATIVE: an utterance is open but holds less than `min_speech_ms` of speech beyond doubt. Nobody
+  has been told. If `hangover_ms` of silence come first, it never was: clicks and coughs end here.
 - ACTIVE: it has been announced, and every announced utterance is ended exactly once.
 - PAUSED: `speculate_after_ms` of silence have passed since the last speech frame. This is where
   the final is computed ahead. Speech leads back to ACTIVE, `hangover_ms` of silence to the end.
@@ -130,6 +130,7 @@ class _Frame:
     start: int
     end: int
     is_speech: bool
+    is_sure: bool
     energy: float
 
 
@@ -171,15 +172,15 @@ class Segmenter:
         window = self._recent[0].start if self._recent else position
         return max(self._earliest_start, window - self._pre_roll_samples)
 
-    def push(self, start: int, end: int, is_speech: bool, energy: float) -> list[Action]:
+    def push(self, start: int, end: int, speech: float, energy: float) -> list[Action]:
         """Take the next frame.
 
         Args:
             start, end: its samples in the stream.
-            is_speech: the detector's decision.
+            speech: the detector's decision; see `SpeechDetector.detect`.
             energy: anything that grows with loudness; only used to find the quietest frame.
         """
-        frame = _Frame(start, end, is_speech, energy)
+        frame = _Frame(start, end, speech > 0, speech >= 1, energy)
         if self._state is State.IDLE:
             self._recent.append(frame)
         else:
@@ -207,7 +208,7 @@ class Segmenter:
         if len(self._frames) >= self._max_frames:
             return Signal.FULL
         if frame.is_speech:
-            enough = self._speech_frames >= self._min_speech_frames
+            enough = self._sure_frames >= self._min_speech_frames
             return Signal.ENOUGH_SPEECH if enough else Signal.SPEECH
         if self._silent_frames >= self._hangover_frames:
             return Signal.HANGOVER
@@ -266,6 +267,7 @@ class Segmenter:
         self._onset = start
         self._frames: list[_Frame] = []
         self._speech_frames = 0
+        self._sure_frames = 0
         self._silent_frames = 0
         for frame in frames:
             self._append(frame)
@@ -276,6 +278,7 @@ class Segmenter:
             if self._speech_frames == 0:
                 self._onset = frame.start
             self._speech_frames += 1
+            self._sure_frames += frame.is_sure
             self._silent_frames = 0
         else:
             self._silent_frames += 1
