@@ -264,7 +264,9 @@ def _latency(state: ViewState, width: int, rows: int) -> list[Text]:
         return _box([widgets.latency_line(state)], width, "latency")
     lines = widgets.latency_table(state, width - 4, rows)
     lines += [Text()] * (rows - len(lines))
-    return _box(lines, width, f"from end of speech to result, {len(state.ledgers)} finals")
+    count = len(state.ledgers)
+    noun = "final" if count == 1 else "finals"
+    return _box(lines, width, f"from end of speech to result, {count} {noun}")
 
 
 def _box(lines: list[Text], width: int, title: str, subtitle: Text | None = None) -> list[Text]:
@@ -280,8 +282,7 @@ def _box(lines: list[Text], width: int, title: str, subtitle: Text | None = None
 def _edge(left: str, words: Text, right: str, width: int) -> Text:
     if not words.plain:
         return Text(f"{left}{'─' * (width - 2)}{right}", style=_FRAME)
-    if words.cell_len > width - 6:
-        words.truncate(width - 6, overflow="ellipsis")
+    words.truncate(width - 5, overflow="ellipsis")
     rest = "─" * (width - 5 - words.cell_len)
     return Text.assemble((f"{left}─ ", _FRAME), words, (f" {rest}{right}", _FRAME))
 

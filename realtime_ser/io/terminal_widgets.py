@@ -162,8 +162,8 @@ def mood(state: ViewState) -> str:
         return ""
     affect = state.rolling.affect
     return (
-        f"{_ROLLING} mood {printable(state.rolling.emotion.top)}  V {affect.valence:.2f}  "
-        f"A {affect.arousal:.2f}  D {affect.dominance:.2f}"
+        f"{_ROLLING} mood {printable(state.rolling.emotion.top)} V {affect.valence:.2f} "
+        f"A {affect.arousal:.2f} D {affect.dominance:.2f}"
     )
 
 
@@ -179,10 +179,10 @@ def affect_plane(state: ViewState, width: int, height: int) -> list[Text]:
     cells = _axes(width, height)
     _draw_trail(cells, list(state.trail), width, height)
     if state.rolling:
-        x, y = _cell(state.rolling.affect, width, height)
+        x, y = _place(state.rolling.affect, width, height)
         cells[y][x] = (_ROLLING, "bold")
     if state.trail:
-        x, y = _cell(state.trail[-1], width, height)
+        x, y = _place(state.trail[-1], width, height)
         cells[y][x] = ("●", f"bold {_point_colour(state.current)}")
     return [_joined(row) for row in cells]
 
@@ -232,9 +232,6 @@ def _place(affect: Affect, columns: int, rows: int) -> tuple[int, int]:
     x = min(columns - 1, max(0, int(affect.valence * columns)))
     y = min(rows - 1, max(0, int((1 - affect.arousal) * rows)))
     return x, y
-
-
-_cell = _place
 
 
 def _point_colour(shown: UtteranceLine | None) -> str:

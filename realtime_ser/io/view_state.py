@@ -87,7 +87,8 @@ class ViewState:
         utterances: the latest ones, oldest first.
         trail: points of the affect plane, newest last.
         ledgers: of the latest finals, oldest first.
-        messages: distinct warnings and errors, in order of their first appearance.
+        messages: warnings and errors by code, in order of their first appearance.
+        fatal_code: of the error that ended a stream, if one did.
         closed: how the stream ended; None while it runs.
         lag_ms: of the latest event.
         speech_seconds: by label, over all streams; abstentions under "unsure".
@@ -103,6 +104,7 @@ class ViewState:
     trail: deque[Affect] = field(default_factory=lambda: deque(maxlen=_TRAIL))
     ledgers: deque[Ledger] = field(default_factory=lambda: deque(maxlen=_LEDGERS))
     messages: dict[str, str] = field(default_factory=dict)
+    fatal_code: str | None = None
     closed: SessionClosed | None = None
     lag_ms: float | None = None
     finals: int = 0
@@ -149,8 +151,11 @@ class ViewState:
                 self.rolling = event.estimate
             case UtteranceEnd():
                 self.speaking = False
-            case WarningEvent() | ErrorEvent():
+            case WarningEvent():
                 self.messages[event.code] = event.message
+            case ErrorEvent():
+                self.messages[event.code] = event.message
+                self.fatal_code = event.code if event.fatal else self.fatal_code
             case SessionClosed():
                 self.speaking = False
                 self.closed = event
@@ -233,7 +238,8 @@ def summary_lines(state: ViewState, *, messages: bool = True) -> list[str]:
     """What happened, for the end of a session: a few lines of plain text.
 
     Args:
-        messages: repeat warnings and errors, which a live view takes off the screen with it.
+        messages: repeat warnings and errors, which a live view takes off the screen with it; but
+            for the one that ended the stream, which the command reports itself.
     """
     speech_s = sum(state.speech_seconds.values())
     lines = [f"{_count(state.finals, 'utterance')}, {speech_s:.1f} s of speech"]
@@ -251,13 +257,16 @@ def summary_lines(state: ViewState, *, messages: bool = True) -> list[str]:
         hangover = [part_ms(ledger, "hangover") for ledger in state.ledgers]
         lines.append(
             f"end of speech to result: median {percentile(total, 50):.0f} ms, "
-            f"95 % within {percentile(total, 95):.0f} ms "
-            f"(of which waiting for silence: {percentile(hangover, 50):.0f} ms)"
+            f"95 % {percentile(total, 95):.0f} ms, hangover {percentile(hangover, 50):.0f} ms"
         )
     if state.losses:
         lines.append(f"audio lost: {_count(state.losses, 'time')}, {state.lost_seconds:.2f} s")
     if messages:
-        lines += [f"{code}: {printable(message)}" for code, message in state.messages.items()]
+        lines += [
+            f"{code}: {printable(message)}"
+            for code, message in state.messages.items()
+            if code != state.fatal_code
+        ]
     return lines
 
 

@@ -67,7 +67,7 @@ def test_a_full_size_view_fills_the_screen_and_shows_everything(
         "■ ended  0:17  default 0.1.0 · CPU",
         "emotion, final",
         "sad 60%  2.0 s, audio",
-        "◆ mood sad  V 0.55  A 0.75  D 0.50",
+        "◆ mood sad V 0.55 A 0.75 D 0.50",
         " 0:01  happy 80%       2.0 s  we won [31m the game",
         " 0:05  unsure 30%      2.0 s  is that so",
         " 0:09  failed          2.0 s  [no transcript]",
@@ -224,8 +224,7 @@ def test_without_a_terminal_there_is_a_line_a_final(conversation: list[Event]) -
         "# 4 utterances, 6.0 s of speech",
         "# by speech time: happy 33 %, unsure 33 %, sad 33 %",
         "# not analysed: 1 utterance",
-        "# end of speech to result: median 517 ms, 95 % within 537 ms "
-        "(of which waiting for silence: 500 ms)",
+        "# end of speech to result: median 517 ms, 95 % 537 ms, hangover 500 ms",
     ]
 
 

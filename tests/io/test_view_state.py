@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_ser.core.events import Event, SessionCreated, UtteranceStart
+from realtime_ser.core.events import ErrorEvent, Event, SessionCreated, UtteranceStart
 from realtime_ser.io.view_state import ViewState, clock, percentile, printable, summary_lines
 from realtime_ser.runtime.ports import AudioBlock
 
@@ -88,11 +88,14 @@ def test_summary(conversation: list[Event]) -> None:
         "4 utterances, 6.0 s of speech",
         "by speech time: happy 33 %, unsure 33 %, sad 33 %",
         "not analysed: 1 utterance",
-        "end of speech to result: median 517 ms, 95 % within 537 ms "
-        "(of which waiting for silence: 500 ms)",
+        "end of speech to result: median 517 ms, 95 % 537 ms, hangover 500 ms",
         "audio lost: 1 time, 0.25 s",
         "slow: results are late",
     ]
+    failure = ErrorEvent(audio_end=0, code="audio_device", message="gone", fatal=True)
+    state.take(failure)
+    assert "gone" in state.messages.values()
+    assert "gone" not in " ".join(summary_lines(state))
     assert summary_lines(ViewState()) == ["0 utterances, 0.0 s of speech"]
 
 
