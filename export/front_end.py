@@ -96,7 +96,9 @@ class FrontEnd(nn.Module):
         mask = mask_up_to(frames, bands)[:, None, :]
         count = frames.to(bands.dtype)[:, None, None]
         mean_power = (bands * mask).sum((1, 2), keepdim=True) / (count * BANDS)
-        log = torch.log(bands / (mean_power + _SILENCE) + floor)
+        # clamp, not an addition: the ONNX exporter takes 1e-10 for 0 and drops it, and digital
+        # silence then divides 0 by 0
+        log = torch.log(bands / mean_power.clamp(min=_SILENCE) + floor)
         centred = (log - (log * mask).sum(2, keepdim=True) / count) * mask
         variance = (centred * centred).sum((1, 2), keepdim=True) / (count * BANDS)
         return centred / torch.sqrt(variance + 1e-2)

@@ -15,6 +15,7 @@ from realtime_ser.errors import AudioError
 from realtime_ser.io.file import AudioFile, paced
 from realtime_ser.io.outputs import Outputs
 from realtime_ser.io.pipe import read_pcm
+from realtime_ser.io.terminal import make_view
 from realtime_ser.recognizer import Recognizer
 from realtime_ser.runtime.ports import AudioBlock
 
@@ -44,7 +45,7 @@ def run_files(settings: Settings, paths: list[Path], realtime: bool, output: Out
                     for event in recognizer.events(outputs.with_progress(file), str(path)):
                         outputs.write(event)
             except AudioError as error:
-                print(f"realtime-ser: error: {error}", file=sys.stderr)
+                outputs.complain(f"realtime-ser: error: {error}")
                 code = code or error.exit_code
     return code
 
@@ -68,12 +69,12 @@ def run_microphone(
         _outputs(output, live=True, save=save) as outputs,
     ):
         _run_live(recognizer, blocks(outputs.audio_path), "microphone", outputs)
-    if source.overflows:
-        print(
-            f"realtime-ser: audio was lost {source.overflows} times, "
-            f"{source.lost_samples / source.device.sample_rate_hz:.2f} s in all",
-            file=sys.stderr,
-        )
+        if source.overflows:
+            lost_s = source.lost_samples / source.device.sample_rate_hz
+            outputs.complain(
+                f"realtime-ser: audio was lost {source.overflows} times, {lost_s:.2f} s in all; "
+                "is the machine too busy?"
+            )
     return 0
 
 
@@ -127,7 +128,11 @@ def _run_live(
 
 
 def _outputs(output: Output, *, live: bool, save: Path | None = None) -> Outputs:
-    return Outputs(json=output.json, out=output.out, save=save, view=None)
+    """A view for people unless JSON has standard output; a live one only where time passes."""
+    view = None if output.json else make_view(sys.stdout, plain=output.plain or not live)
+    return Outputs(
+        json=output.json, out=output.out, save=save, view=view, screenshot=output.screenshot
+    )
 
 
 def list_microphones() -> int:

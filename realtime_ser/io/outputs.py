@@ -8,36 +8,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self, TextIO
 
 from realtime_ser.core.events import Event
 from realtime_ser.errors import ConfigError
 from realtime_ser.io.file import AudioFile
 from realtime_ser.io.jsonl import JsonLinesSink
+from realtime_ser.io.terminal import LiveView, View, screenshot_svg
+from realtime_ser.io.view_state import ViewState
 from realtime_ser.runtime.ports import AudioBlock
 
 _LONG_FILE_S = 10.0
 """Shorter files are done before a progress bar could be read."""
-
-
-class View(Protocol):
-    """Shows a stream to a person."""
-
-    def take(self, event: Event) -> None:
-        """Fold an event in."""
-        ...
-
-    def hear(self, block: AudioBlock) -> None:
-        """Show how loud the input is."""
-        ...
-
-    def update(self) -> None:
-        """Draw, where it is not drawn at once."""
-        ...
-
-    def close(self) -> None:
-        """Leave the screen tidy, with a summary."""
-        ...
 
 
 class Outputs:
@@ -48,26 +30,36 @@ class Outputs:
         out: JSON Lines into this file.
         save: JSON Lines into a new file of this folder, which is made; `audio_path` then names
             the place for the audio beside it.
-        view: for people; None where JSON has standard output.
+        view: for people, on standard output; None where JSON has that.
+        screenshot: the last state of the view as an SVG into this file.
 
     Raises:
         ConfigError: a file cannot be written.
     """
 
     def __init__(
-        self, *, json: bool, out: Path | None, save: Path | None, view: View | None
+        self,
+        *,
+        json: bool,
+        out: Path | None,
+        save: Path | None,
+        view: View | None,
+        screenshot: Path | None,
     ) -> None:
         self._view = view
+        self._state = view.state if view else ViewState()
         self._closing = contextlib.ExitStack()
         self._sinks = [JsonLinesSink(sys.stdout)] if json else []
+        self._picture = self._create(screenshot) if screenshot else None
+        self._complaints: list[str] = []
         self.audio_path: Path | None = None
         if out is not None:
-            self._sinks.append(self._open(out))
+            self._sinks.append(JsonLinesSink(self._create(out)))
         if save is not None:
             stem = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
             self._make(save)
             self.audio_path = save / f"{stem}.wav"
-            self._sinks.append(self._open(save / f"{stem}.jsonl"))
+            self._sinks.append(JsonLinesSink(self._create(save / f"{stem}.jsonl")))
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +72,11 @@ class Outputs:
     ) -> None:
         if self._view is not None:
             self._view.close()
+        if self._picture is not None:
+            self._picture.write(screenshot_svg(self._state, "realtime-ser"))
         self._closing.close()
+        for complaint in self._complaints:
+            print(complaint, file=sys.stderr)
 
     def write(self, event: Event) -> None:
         """Pass an event on to all of them."""
@@ -88,11 +84,20 @@ class Outputs:
             sink.write(event)
         if self._view is not None:
             self._view.take(event)
+        else:
+            self._state.take(event)
 
     def hear(self, block: AudioBlock) -> None:
         """Show the level of the input."""
         if self._view is not None:
             self._view.hear(block)
+
+    def complain(self, message: str) -> None:
+        """A line on standard error; held back while a live view has the screen."""
+        if isinstance(self._view, LiveView):
+            self._complaints.append(message)
+        else:
+            print(message, file=sys.stderr)
 
     def update(self) -> None:
         """Draw the view."""
@@ -126,9 +131,9 @@ class Outputs:
         except OSError as error:
             raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
 
-    def _open(self, path: Path) -> JsonLinesSink:
+    def _create(self, path: Path) -> TextIO:
         try:
             file = path.open("w", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-        return JsonLinesSink(self._closing.enter_context(file))
+        return self._closing.enter_context(file)
