@@ -65,7 +65,7 @@ class Settings:
         0.5, "Silero probability at which speech begins", low=0.0, high=1.0
     )
     silero_stay: float = _setting(
-        0.2, "Silero probability at which speech goes on", low=0.0, high=1.0
+        0.25, "Silero probability at which speech goes on", low=0.0, high=1.0
     )
     silero_sure: float = _setting(
         0.8, "Silero probability that counts towards min_speech_ms", low=0.0, high=1.0
@@ -77,7 +77,10 @@ class Settings:
     pre_roll_ms: int = _setting(300, "audio kept from before the start", low=0, high=5000)
     hangover_ms: int = _setting(500, "silence that ends an utterance", low=60, high=10_000)
     min_speech_ms: int = _setting(
-        250, "an utterance with less sure speech is dropped", low=30, high=5000
+        330, "an utterance with less sure speech is dropped", low=30, high=5000
+    )
+    talk_memory_s: float = _setting(
+        3.0, "this long after an utterance, speech need not be sure", low=0, high=3600
     )
     max_utterance_s: float = _setting(15.0, "an utterance is cut at this length", low=2, high=30)
     soft_split_s: float = _setting(12.0, "... at the quietest frame from here on", low=1, high=30)

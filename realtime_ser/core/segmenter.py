@@ -9,6 +9,7 @@ Four states:
   before the end of the last utterance.
 - TENTATIVE: an utterance is open but holds less than `min_speech_ms` of speech beyond doubt. Nobody
   has been told. If `hangover_ms` of silence come first, it never was: clicks and coughs end here.
+  Within `talk_memory_s` of the last utterance doubtful speech counts too: words follow words.
 - ACTIVE: it has been announced, and every announced utterance is ended exactly once.
 - PAUSED: `speculate_after_ms` of silence have passed since the last speech frame. This is where
   the final is computed ahead. Speech leads back to ACTIVE, `hangover_ms` of silence to the end.
@@ -144,6 +145,8 @@ class Segmenter:
         self._hangover_frames = _whole_frames(settings.hangover_ms)
         self._max_frames = _whole_frames(settings.max_utterance_s * 1000)
         self._split_frames = _whole_frames(settings.soft_split_s * 1000)
+        self._talk_samples = samples_from_ms(settings.talk_memory_s * 1000)
+        self._talk_until = 0
         self._pre_roll_samples = samples_from_ms(settings.pre_roll_ms)
         self._recent: deque[_Frame] = deque(maxlen=_whole_frames(settings.start_window_ms))
         self._state = State.IDLE
@@ -208,7 +211,9 @@ class Segmenter:
         if len(self._frames) >= self._max_frames:
             return Signal.FULL
         if frame.is_speech:
-            enough = self._sure_frames >= self._min_speech_frames
+            in_talk = self._onset < self._talk_until
+            counted = self._speech_frames if in_talk else self._sure_frames
+            enough = counted >= self._min_speech_frames
             return Signal.ENOUGH_SPEECH if enough else Signal.SPEECH
         if self._silent_frames >= self._hangover_frames:
             return Signal.HANGOVER
@@ -290,6 +295,7 @@ class Segmenter:
 
     def _ended(self, closed_by: ClosedBy) -> SpeechEnded:
         speech_end = self._frames[len(self._frames) - 1 - self._silent_frames].end
+        self._talk_until = speech_end + self._talk_samples
         return SpeechEnded(
             self._start, self._audio_end(), speech_end, self.speech_samples, closed_by
         )

@@ -62,7 +62,8 @@ class SpeechDetector(Protocol):
         """Judge the next frame, int16 [FRAME_SAMPLES].
 
         0 is no speech, 1 (or True) is speech beyond doubt. What lies between is speech that opens
-        an utterance and keeps it going, but does not count towards `min_speech_ms`.
+        an utterance and keeps it going, but counts towards `min_speech_ms` only when the last
+        utterance is not long ago.
 
         `in_speech` says that an utterance is open, so that less evidence is needed to go on.
         """

@@ -154,7 +154,7 @@ class Silero:
     def __init__(self, lead_in_frames: int) -> None:
         # one frame more than is judged: a window reaches 96 samples into the frame before
         self._frames: deque[NDArray[np.float32]] = deque(maxlen=lead_in_frames + 2)
-        self._session = _silero_session()
+        self._session = silero_session()
         self.reset()
 
     def reset(self) -> None:
@@ -192,7 +192,7 @@ class Silero:
 
 
 @functools.cache
-def _silero_session() -> Any:
+def silero_session() -> Any:
     """The one ONNX session of this process: it keeps no state, every stream brings its own."""
     import onnxruntime
 
