@@ -19,16 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from realtime_ser.config import Settings
-from realtime_ser.core.events import (
-    EmotionFinal,
-    EmotionPartial,
-    ErrorEvent,
-    Event,
-    RollingUpdate,
-    TranscriptFinal,
-    UtteranceEnd,
-    UtteranceStart,
-)
+from realtime_ser.core.events import Event, RollingUpdate, UtteranceStart
 from realtime_ser.core.framing import Frame, Framer, Gap
 from realtime_ser.core.rolling import RollingState
 from realtime_ser.core.segmenter import (
@@ -40,6 +31,7 @@ from realtime_ser.core.segmenter import (
     SpeechStarted,
     State,
 )
+from realtime_ser.core.telling import Failure, end_told, final_told, partial_told
 from realtime_ser.core.timeline import Timeline
 from realtime_ser.errors import LocalProtocolError
 from realtime_ser.types import (
@@ -74,12 +66,6 @@ class SpeechDetector(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    code: str
-    message: str
-
-
 @dataclass(slots=True)
 class _OpenUtterance:
     """The utterance that is being spoken."""
@@ -90,7 +76,7 @@ class _OpenUtterance:
     partials_asked: int = 0
     newest_partial_told: int = -1
     speculative: AnalysisJob | None = None
-    speculative_answer: Analysis | _Failure | None = None
+    speculative_answer: Analysis | Failure | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +86,7 @@ class _ClosedUtterance:
     utterance: Utterance
     speech_end: int
     endpoint: int
-    answer: Analysis | _Failure | None = None
+    answer: Analysis | Failure | None = None
 
 
 class Session:
@@ -174,7 +160,7 @@ class Session:
         A failed partial is forgotten, a failed speculative job is asked again as a final one, and
         a failed final becomes an `error` and an empty `emotion.final`.
         """
-        self._answer(job_id, _Failure(code, message))
+        self._answer(job_id, Failure(code, message))
 
     # what the driver takes
 
@@ -321,7 +307,7 @@ class Session:
         job = self._ask(JobKind.FINAL, closed.utterance)
         self._finals[job.id] = closed
 
-    def _answer(self, job_id: int, answer: Analysis | _Failure) -> None:
+    def _answer(self, job_id: int, answer: Analysis | Failure) -> None:
         job = self._unanswered.pop(job_id, None)
         if job is None:
             raise LocalProtocolError(
@@ -339,7 +325,7 @@ class Session:
             self._tell_partial(current, job, answer)
 
     def _settle(
-        self, closed: _ClosedUtterance, answer: Analysis | _Failure | None, kind: JobKind
+        self, closed: _ClosedUtterance, answer: Analysis | Failure | None, kind: JobKind
     ) -> None:
         """The final analysis of `closed` is here, or has failed."""
         if kind is JobKind.SPECULATIVE and not isinstance(answer, Analysis):
@@ -352,75 +338,24 @@ class Session:
     # events
 
     def _tell_partial(self, current: _OpenUtterance, job: AnalysisJob, answer: Analysis) -> None:
-        if job.revision <= current.newest_partial_told:
-            return
-        current.newest_partial_told = job.revision
-        self._events.append(
-            EmotionPartial(
-                audio_end=job.utterance.end,
-                utterance_id=current.id,
-                audio_start=job.utterance.start,
-                revision=job.revision,
-                emotion=answer.emotion,
-                affect=answer.affect,
-                confidence=answer.confidence,
-                abstained=answer.abstained,
-                job_id=job.id,
-                speech_seconds=job.utterance.speech_samples / SAMPLE_RATE_HZ,
-            )
-        )
+        if job.revision > current.newest_partial_told:
+            current.newest_partial_told = job.revision
+            self._events.append(partial_told(job, answer))
 
     def _tell_final(self, closed: _ClosedUtterance) -> None:
-        utterance, answer = closed.utterance, closed.answer
-        start, end = utterance.start, utterance.end
-        if isinstance(answer, _Failure):
-            self._events.append(
-                ErrorEvent(
-                    audio_end=end,
-                    utterance_id=utterance.id,
-                    code=answer.code,
-                    message=answer.message,
-                    fatal=False,
-                )
+        assert closed.answer is not None  # or it would not be its turn
+        answer = closed.answer
+        self._events += final_told(closed.utterance, closed.speech_end, closed.endpoint, answer)
+        if isinstance(answer, Analysis) and not answer.abstained:
+            utterance = closed.utterance
+            estimate = self._rolling.update(
+                answer.emotion,
+                answer.affect,
+                utterance.speech_samples / SAMPLE_RATE_HZ,
+                utterance.end,
             )
-        analysis = answer if isinstance(answer, Analysis) else None
-        if analysis is not None and analysis.transcript is not None:
-            self._events.append(
-                TranscriptFinal(
-                    audio_end=end,
-                    utterance_id=utterance.id,
-                    audio_start=start,
-                    transcript=analysis.transcript,
-                    job_id=analysis.job_id,
-                )
-            )
-        speech_seconds = utterance.speech_samples / SAMPLE_RATE_HZ
-        self._events.append(
-            EmotionFinal(
-                audio_end=end,
-                utterance_id=utterance.id,
-                audio_start=start,
-                emotion=analysis.emotion if analysis else None,
-                affect=analysis.affect if analysis else None,
-                confidence=analysis.confidence if analysis else 0.0,
-                abstained=analysis.abstained if analysis else True,
-                modalities=analysis.modalities if analysis else (),
-                speech_seconds=speech_seconds,
-                speech_end=closed.speech_end,
-                endpoint=closed.endpoint,
-                job_id=analysis.job_id if analysis else None,
-            )
-        )
-        if analysis is not None and not analysis.abstained:
-            estimate = self._rolling.update(analysis.emotion, analysis.affect, speech_seconds, end)
-            self._events.append(RollingUpdate(audio_end=end, estimate=estimate))
-        closed_by = utterance.closed_by
-        assert closed_by is not None  # a closed utterance says why
-        self._events.append(
-            UtteranceEnd(
-                audio_end=end, utterance_id=utterance.id, audio_start=start, closed_by=closed_by
-            )
-        )
+            self._events.append(RollingUpdate(audio_end=utterance.end, estimate=estimate))
+        self._events.append(end_told(closed.utterance))
 
     # helpers
 
