@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webrtcvad
+
+from realtime_ser.config import Settings
+from realtime_ser.core.segmenter import Segmenter, SpeechEnded
+from realtime_ser.errors import ModelUnavailableError
+from realtime_ser.io.file import AudioFile
+from realtime_ser.models.speech import (
+    HOLD_FRAMES,
+    LIKELY_SPEECH,
+    NO_SPEECH,
+    SURE_SPEECH,
+    ConfirmedDetector,
+    Silero,
+    SileroDetector,
+    SpeechDetector,
+    Thresholds,
+    WebrtcDetector,
+    create_speech_detector,
+    silero_session,
+)
+from realtime_ser.samples import sample_path
+from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, ClosedBy, Samples
+
+KINDS = ("webrtc", "silero", "both")
+
+
+def frames_of(samples: Samples) -> Samples:
+    return samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+
+
+def sample(name: str) -> Samples:
+    return np.concatenate([block.samples for block in AudioFile(sample_path(name))])[:, 0]
+
+
+def noise(seconds: float, level_dbfs: float) -> Samples:
+    generator = np.random.default_rng(7)
+    wave = generator.standard_normal(round(seconds * SAMPLE_RATE_HZ)) * 32768
+    return (wave * 10 ** (level_dbfs / 20)).clip(-32768, 32767).astype(np.int16)
+
+
+def hear(detector: SpeechDetector, samples: Samples) -> list[float]:
+    """Decisions with `in_speech` following the detector's own word."""
+    said: list[float] = []
+    for frame in frames_of(samples):
+        said.append(detector.detect(frame, bool(said and said[-1] > 0)))
+    return said
+
+
+def utterances(samples: Samples, settings: Settings) -> list[SpeechEnded]:
+    detector, segmenter = create_speech_detector(settings), Segmenter(settings)
+    actions = []
+    for index, frame in enumerate(frames_of(samples)):
+        evidence = detector.detect(frame, segmenter.in_utterance)
+        start = index * FRAME_SAMPLES
+        actions += segmenter.push(start, start + FRAME_SAMPLES, evidence, 0.0)
+    actions += segmenter.close(ClosedBy.EOF, len(samples))
+    return [action for action in actions if isinstance(action, SpeechEnded)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [("webrtc", WebrtcDetector), ("silero", SileroDetector), ("both", ConfirmedDetector)],
+)
+def test_the_setting_chooses_the_detector(kind: str, made: type) -> None:
+    assert type(create_speech_detector(Settings(speech_detector=kind))) is made
+
+
+@pytest.mark.parametrize("mode", [0, 3])
+def test_webrtc_hears_every_frame_once(mode: int) -> None:
+    # webrtcvad adapts with every call: one call more or less would change what follows
+    samples = np.concatenate([noise(1, -40), sample("short")])
+    plain = webrtcvad.Vad(mode)
+    expected = [float(plain.is_speech(f.tobytes(), SAMPLE_RATE_HZ)) for f in frames_of(samples)]
+    assert hear(WebrtcDetector(mode), samples) == expected
+    assert 0 < sum(expected) < len(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reset_makes_it_new(kind: str) -> None:
+    used = create_speech_detector(Settings(speech_detector=kind))
+    hear(used, np.concatenate([sample("short"), noise(1, -30)]))
+    used.reset()
+    fresh = create_speech_detector(Settings(speech_detector=kind))
+    assert hear(used, sample("short")) == hear(fresh, sample("short"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_do_not_hear_each_other(kind: str) -> None:
+    one, other, alone = (create_speech_detector(Settings(speech_detector=kind)) for _ in range(3))
+    said = []
+    for frame, disturbance in zip(
+        frames_of(sample("short")), frames_of(noise(3, -20)), strict=False
+    ):
+        said.append(one.detect(frame, False))
+        other.detect(disturbance, True)
+    assert said == [alone.detect(frame, False) for frame in frames_of(sample("short"))]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(3 * SAMPLE_RATE_HZ, np.int16),
+        noise(3, -60),
+        noise(3, -40),
+        noise(3, -20),
+        noise(3, -3),
+        sample("silence"),
+        np.concatenate([np.zeros(SAMPLE_RATE_HZ, np.int16), noise(2, -30)]),
+    ],
+    ids=["digital silence", "-60 dB", "-40 dB", "-20 dB", "-3 dB", "room", "noise out of nothing"],
+)
+def test_silence_and_white_noise_are_no_speech(samples: Samples) -> None:
+    assert not any(hear(create_speech_detector(Settings()), samples))
+
+
+def test_the_utterances_of_the_demo_are_heard_and_its_noises_are_not() -> None:
+    truth = json.loads(sample_path("demo").with_name("samples.json").read_text())
+    spoken = truth["files"]["demo.flac"]["utterances"]
+    heard = utterances(sample("demo"), Settings())
+    assert len(heard) == len(spoken)
+    for utterance, true in zip(heard, spoken, strict=True):
+        # the audio of an utterance reaches from the pre-roll to the tail
+        assert utterance.start / SAMPLE_RATE_HZ <= true["start_s"]
+        assert utterance.end / SAMPLE_RATE_HZ >= true["end_s"] - 0.06
+        assert abs(utterance.speech_end / SAMPLE_RATE_HZ - true["end_s"]) < 0.3
+
+
+def test_noise_is_no_utterance_though_webrtc_alone_hears_speech_in_it() -> None:
+    assert utterances(sample("noise"), Settings()) == []
+    assert utterances(sample("noise"), Settings(speech_detector="webrtc")) != []
+
+
+@pytest.mark.parametrize(
+    ("probability", "outside", "inside"),
+    [
+        (0.24, NO_SPEECH, NO_SPEECH),
+        (0.25, NO_SPEECH, LIKELY_SPEECH),
+        (0.49, NO_SPEECH, LIKELY_SPEECH),
+        (0.5, LIKELY_SPEECH, LIKELY_SPEECH),
+        (0.79, LIKELY_SPEECH, LIKELY_SPEECH),
+        (0.8, SURE_SPEECH, SURE_SPEECH),
+    ],
+)
+def test_thresholds(probability: float, outside: float, inside: float) -> None:
+    thresholds = Thresholds(enter=0.5, stay=0.25, sure=0.8)
+    assert thresholds.decide(probability, in_speech=False) == outside
+    assert thresholds.decide(probability, in_speech=True) == inside
+
+
+@pytest.mark.parametrize("kind", ["silero", "both"])
+def test_less_is_asked_within_an_utterance(kind: str) -> None:
+    def share(in_speech: bool) -> list[bool]:
+        detector = create_speech_detector(Settings(speech_detector=kind))
+        return [detector.detect(frame, in_speech) > 0 for frame in frames_of(sample("demo"))]
+
+    outside, inside = share(False), share(True)
+    assert all(within for beyond, within in zip(outside, inside, strict=True) if beyond)
+    assert sum(inside) > sum(outside)
+
+
+def test_both_falls_silent_when_webrtc_has_been_silent_for_the_hold() -> None:
+    # all probabilities pass: only the sleep of Silero can say no
+    detector = ConfirmedDetector(3, Thresholds(enter=0.0, stay=0.0, sure=2.0))
+    webrtc = WebrtcDetector(3)
+    samples = np.concatenate([sample("short"), noise(2, -70)])
+    unvoiced = HOLD_FRAMES
+    for frame in frames_of(samples):
+        unvoiced = 0 if webrtc.detect(frame, False) else unvoiced + 1
+        assert (detector.detect(frame, False) > 0) == (unvoiced <= HOLD_FRAMES)
+    assert unvoiced > HOLD_FRAMES
+
+
+def windows_of(samples: Samples, step: int) -> np.ndarray:
+    """Silero's windows, [windows, 576], the first one ending at `step`."""
+    audio = np.concatenate([np.zeros(576 - step), samples / 32768]).astype(np.float32)
+    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(audio, 576)[::step])
+
+
+def probabilities_of(windows: np.ndarray) -> np.ndarray:
+    """One run over a whole sequence, from the state at rest."""
+    rest = np.zeros((1, 1, 128), np.float32)
+    return silero_session().run(None, {"input": windows, "h": rest, "c": rest})[0]
+
+
+def test_silero_frame_by_frame_is_silero_over_the_whole() -> None:
+    samples = sample("short")
+    silero = Silero(lead_in_frames=0)
+    heard = []
+    for frame in frames_of(samples):
+        silero.hear(frame)
+        heard.append(silero.probability())
+    np.testing.assert_allclose(heard, probabilities_of(windows_of(samples, 480)), atol=1e-5)
+    assert max(heard) > 0.9
+
+
+def test_our_windows_are_those_of_faster_whisper() -> None:
+    from faster_whisper.vad import get_vad_model
+
+    samples = sample("short")[: SAMPLE_RATE_HZ * 2 // 512 * 512]
+    ours = probabilities_of(windows_of(samples, 512))
+    theirs = get_vad_model()((samples / 32768).astype(np.float32))
+    # it writes zeros into the end of the last window, its context for the first
+    np.testing.assert_allclose(ours[:-1], theirs[:-1], atol=1e-5)
+
+
+def test_a_woken_silero_has_heard_the_lead_in_and_nothing_before() -> None:
+    frames = frames_of(sample("short"))[20:60]
+    woken = Silero(lead_in_frames=5)
+    for frame in frames:
+        woken.hear(frame)
+    expected = probabilities_of(windows_of(frames.reshape(-1), 480)[-6:])
+    assert woken.probability() == pytest.approx(float(expected[-1]), abs=1e-5)
+    woken.sleep()
+    assert woken.probability() == pytest.approx(float(expected[-1]), abs=1e-5)
+
+
+def test_a_silero_woken_at_the_start_hears_no_frames_that_never_were() -> None:
+    frame = frames_of(sample("short"))[30]
+    waiting, ready = Silero(lead_in_frames=20), Silero(lead_in_frames=0)
+    waiting.hear(frame)
+    ready.hear(frame)
+    assert waiting.probability() == ready.probability()
+
+
+@pytest.fixture
+def other_faster_whisper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[list[str]], None]]:
+    """Puts a faster_whisper with the given asset files before the installed one."""
+
+    def install(assets: list[str]) -> None:
+        folder = tmp_path / "faster_whisper" / "assets"
+        folder.mkdir(parents=True)
+        (tmp_path / "faster_whisper" / "__init__.py").touch()
+        for name in assets:
+            (folder / name).touch()
+        monkeypatch.delitem(sys.modules, "faster_whisper", raising=False)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        silero_session.cache_clear()
+
+    yield install
+    silero_session.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["silero", "both"])
+def test_an_old_faster_whisper_is_named_with_the_way_out(
+    kind: str, other_faster_whisper: Callable[[list[str]], None]
+) -> None:
+    other_faster_whisper(["silero_encoder_v5.onnx", "silero_decoder_v5.onnx"])
+    with pytest.raises(ModelUnavailableError, match=r"faster-whisper>=1\.2\.1.*webrtc"):
+        create_speech_detector(Settings(speech_detector=kind))
+    hear(create_speech_detector(Settings(speech_detector="webrtc")), noise(1, -40))
+
+
+@pytest.mark.corpus
+def test_the_targets_on_labelled_speech_and_noise(
+    corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    from benchmarks.segmentation import noise_clips, run, scored, speech_clips, utterance_scores
+
+    clips, noises = speech_clips(corpora), noise_clips(corpora)
+    settings = Settings()
+    in_noise = [run(settings, clip.samples) for clip in noises]
+    frames = scored(
+        np.concatenate([run(settings, clip.samples).decisions for clip in clips]),
+        np.concatenate([clip.labels for clip in clips]),
+        np.concatenate([result.decisions for result in in_noise]),
+    )
+    assert frames["frame_f1"] >= 0.93
+    assert frames["noise_called_speech"] <= 0.02
+    spoken = utterance_scores(settings, clips)
+    assert spoken["onset_error_ms"]["median"] <= 60
+    assert spoken["decision_delay_ms"]["median"] <= settings.hangover_ms + 60
+    hours = sum(len(clip.samples) for clip in noises) / SAMPLE_RATE_HZ / 3600
+    assert sum(len(result.utterances) for result in in_noise) / hours <= 10
+
+
+@pytest.mark.corpus
+def test_two_doubtful_words_in_a_speech_are_not_lost(corpora: Path) -> None:
+    # "ask not" never passes a probability of 0.7
+    blocks = AudioFile(corpora / "sound" / "misc" / "jfk.flac")
+    speech = np.concatenate([block.samples for block in blocks])[:, 0]
+    assert len(utterances(speech, Settings())) == 4
+    assert len(utterances(speech, Settings(talk_memory_s=0.0))) == 3
