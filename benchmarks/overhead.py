@@ -28,7 +28,7 @@ from realtime_ser.core.events import EmotionFinal
 from realtime_ser.core.wire import event_to_json
 from realtime_ser.io.file import AudioFile
 from realtime_ser.models.speech import create_speech_detector
-from realtime_ser.runtime.offline import heard_at, run_offline
+from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Stream, StreamDescription
 from realtime_ser.samples import sample_path
@@ -65,7 +65,7 @@ def run_stream(settings: Settings, rate_hz: int, seconds: float) -> tuple[int, f
     """Drive one stream; returns how many finals came and the peak memory afterwards in MiB."""
     description = StreamDescription(config={}, bundle={}, providers=(), asr="off")
     detector = create_speech_detector(settings)
-    stream = Stream("overhead", settings, detector, description, heard_at)
+    stream = Stream("overhead", settings, detector, description, AudioClock())
     finals = 0
     for event in run_offline(blocks(rate_hz, seconds), stream, InstantAnalyzer()):
         event_to_json(event)
@@ -88,7 +88,7 @@ def memory_over_an_hour(settings: Settings) -> list[dict[str, float]]:
     """Peak memory after each sixth of an hour of audio, fed as fast as possible in one stream."""
     readings = []
     description = StreamDescription(config={}, bundle={}, providers=(), asr="off")
-    stream = Stream("memory", settings, create_speech_detector(settings), description, heard_at)
+    stream = Stream("memory", settings, create_speech_detector(settings), description, AudioClock())
     next_s = 0.0
     for event in run_offline(blocks(SAMPLE_RATE_HZ, 3600), stream, InstantAnalyzer()):
         event_to_json(event)

@@ -27,9 +27,9 @@ from realtime_ser.models.ort import choose_provider
 from realtime_ser.models.speech import create_speech_detector
 from realtime_ser.runtime.batching import AnalysisWorker
 from realtime_ser.runtime.live import ArrivalClock, run_live
-from realtime_ser.runtime.offline import heard_at, run_offline
+from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.ports import AudioBlock
-from realtime_ser.runtime.stream import Notice, Stream, StreamDescription
+from realtime_ser.runtime.stream import Clock, Notice, Stream, StreamDescription
 from realtime_ser.types import SAMPLE_RATE_HZ, Affect, ClosedBy, Emotion, Transcript
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Recognizer:
             AudioError: the source failed, after all events before the fault.
         """
         analyzer, description = self._loaded()
-        stream = self._new_stream(stream_id, description, heard_at)
+        stream = self._new_stream(stream_id, description, AudioClock())
         return run_offline(source, stream, analyzer)
 
     def stream(
@@ -194,14 +194,14 @@ class Recognizer:
         if self._running_worker is None:
             self._running_worker = self._worker.enter_context(AnalysisWorker(analyzer))
         clock = ArrivalClock()
-        stream = self._new_stream(stream_id, description, clock.heard_at)
+        stream = self._new_stream(stream_id, description, clock)
         async with contextlib.aclosing(
             run_live(source, stream, clock, self._running_worker, stop or asyncio.Event())
         ) as events:
             async for event in events:
                 yield event
 
-    def _new_stream(self, stream_id: str, description: StreamDescription, clock: Any) -> Stream:
+    def _new_stream(self, stream_id: str, description: StreamDescription, clock: Clock) -> Stream:
         detector = create_speech_detector(self.settings)
         return Stream(stream_id, self.settings, detector, description, clock)
 

@@ -35,13 +35,21 @@ class ArrivalClock:
             self._arrivals.popleft()
 
     def heard_at(self, sample: int) -> float:
-        """When `sample` was heard; within a block, the last sample is as old as the block."""
+        """When everything before `sample` had sounded: a block's age is that of its last sample."""
+        end, at_s = self._block_of(sample)
+        return at_s - (end - sample) / SAMPLE_RATE_HZ
+
+    def arrived_at(self, sample: int) -> float:
+        """When the block that brought the last sample before `sample` came."""
+        return self._block_of(sample)[1]
+
+    def _block_of(self, sample: int) -> tuple[float, float]:
         end, at_s = 0.0, 0.0
         for earlier_end, earlier_at_s in reversed(self._arrivals):
             if earlier_end < sample and end:
                 break
             end, at_s = earlier_end, earlier_at_s
-        return at_s - (end - sample) / SAMPLE_RATE_HZ
+        return end, at_s
 
 
 async def run_live(
@@ -51,7 +59,7 @@ async def run_live(
     worker: AnalysisWorker,
     stop: asyncio.Event,
 ) -> AsyncGenerator[Event, None]:
-    """Drive `stream`, whose clock must be `clock.heard_at`, until `source` ends or `stop` is set.
+    """Drive `stream`, whose clock must be `clock`, until `source` ends or `stop` is set.
 
     What was said up to then is still analysed and told.
 

@@ -17,15 +17,20 @@ from realtime_ser.runtime.stream import Stream
 from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
 
 
-def heard_at(sample: int) -> float:
-    """The clock of this driver: sample i is heard at i / 16000 s."""
-    return sample / SAMPLE_RATE_HZ
+class AudioClock:
+    """The clock of this driver: sample i sounds, and arrives, at i / 16000 s."""
+
+    def heard_at(self, sample: int) -> float:
+        """See `Clock`."""
+        return sample / SAMPLE_RATE_HZ
+
+    arrived_at = heard_at
 
 
 def run_offline(
     blocks: Iterable[AudioBlock], stream: Stream, analyzer: Analyzer
 ) -> Iterator[Event]:
-    """Drive `stream`, whose clock must be `heard_at`, through `blocks` to its end.
+    """Drive `stream`, whose clock must be an `AudioClock`, through `blocks` to its end.
 
     Raises:
         AudioError: the source failed, after everything that was recognised before it and a
@@ -64,7 +69,7 @@ class _Driver:
 
     def work(self) -> Iterator[Event]:
         stream = self._stream
-        asked_s = heard_at(stream.session.judged)
+        asked_s = stream.session.judged / SAMPLE_RATE_HZ
         while jobs := stream.session.jobs_to_run():
             for job in jobs:
                 try:

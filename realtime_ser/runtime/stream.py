@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from realtime_ser.config import Settings
 from realtime_ser.core.events import (
@@ -44,12 +44,24 @@ class StreamDescription:
     notices: tuple[Notice, ...] = ()
 
 
+class Clock(Protocol):
+    """Places samples (16 kHz) in time; in seconds of the driver's clock."""
+
+    def heard_at(self, sample: int) -> float:
+        """When everything before `sample` had sounded."""
+        ...
+
+    def arrived_at(self, sample: int) -> float:
+        """When everything before `sample` had been brought by the source, block by block."""
+        ...
+
+
 class Stream:
     """Joins the intake and the session of one source, and stamps its events.
 
     Args:
         stream_id: the file's name, or any identifier.
-        heard_at: when sample i (16 kHz) was heard, in seconds of the driver's clock.
+        clock: the driver's.
     """
 
     def __init__(
@@ -58,12 +70,12 @@ class Stream:
         settings: Settings,
         detector: SpeechDetector,
         description: StreamDescription,
-        heard_at: Callable[[int], float],
+        clock: Clock,
     ) -> None:
         self.session = Session(settings, detector)
         self._id = stream_id
         self._description = description
-        self._heard_at = heard_at
+        self._clock = clock
         self._intake: AudioIntake | None = None
         self._rate_hz = 0
         self._stages: dict[int, tuple[StageTiming, ...]] = {}
@@ -160,11 +172,11 @@ class Stream:
 
     def _timed(self, event: Event, now_s: float) -> Event:
         # what was heard after the event left (a clock's hair) is no negative lag
-        lag_ms = max(0.0, (now_s - self._heard_at(event.audio_end)) * 1000)
+        lag_ms = max(0.0, (now_s - self._clock.heard_at(event.audio_end)) * 1000)
         if isinstance(event, EmotionFinal):
             timings = ledger(
-                speech_end_s=self._heard_at(event.speech_end),
-                endpoint_s=self._heard_at(event.endpoint),
+                speech_end_s=self._clock.heard_at(event.speech_end),
+                endpoint_s=self._clock.arrived_at(event.endpoint),
                 stages=self._forget(event.job_id),
                 emitted_s=now_s,
             )

@@ -24,7 +24,7 @@ from realtime_ser.core.events import (
 from realtime_ser.errors import AudioDeviceError, InferenceError
 from realtime_ser.runtime.batching import AnalysisWorker
 from realtime_ser.runtime.live import ArrivalClock, run_live
-from realtime_ser.runtime.offline import heard_at, run_offline
+from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream, StreamDescription, error_code
 from realtime_ser.types import (
@@ -70,7 +70,7 @@ def blocks(line: str = LINE, size: int = 320, rate_hz: int = 16000) -> list[Audi
 
 
 def offline(source: Iterable[AudioBlock], analyzer: object = None) -> Iterator[Event]:
-    stream = Stream("test", SETTINGS, LoudnessDetector(), DESCRIPTION, heard_at)
+    stream = Stream("test", SETTINGS, LoudnessDetector(), DESCRIPTION, AudioClock())
     return run_offline(source, stream, analyzer or CountingAnalyzer())  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def live(
 
     async def run() -> None:
         clock, stop = ArrivalClock(), asyncio.Event()
-        stream = Stream("test", SETTINGS, LoudnessDetector(), DESCRIPTION, clock.heard_at)
+        stream = Stream("test", SETTINGS, LoudnessDetector(), DESCRIPTION, clock)
         with AnalysisWorker(analyzer or CountingAnalyzer()) as worker:  # type: ignore[arg-type]
             async for event in run_live(source, stream, clock, worker, stop):
                 told.append(event)
@@ -270,6 +270,8 @@ def test_the_arrival_clock_knows_when_each_sample_was_heard(sizes: list[int]) ->
         clock.note(received, now_s)
     for sample in range(0, received + 1, max(1, received // 50)):
         assert clock.heard_at(sample) == pytest.approx(100 + sample / 16000)
+        waited_s = clock.arrived_at(sample) - clock.heard_at(sample)
+        assert -1e-9 <= waited_s < max(sizes) / 16000 + 1e-9
 
 
 def test_error_codes_are_the_names_of_the_errors() -> None:
