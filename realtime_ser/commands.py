@@ -19,6 +19,9 @@ from realtime_ser.io.terminal import make_view
 from realtime_ser.recognizer import Recognizer
 from realtime_ser.runtime.ports import AudioBlock
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, by the shells' convention; where Ctrl-C is the way to end, it is 0."""
+
 _REFRESH_S = 0.1
 
 
@@ -40,7 +43,8 @@ def run_files(settings: Settings, paths: list[Path], realtime: bool, output: Out
             try:
                 file = AudioFile(path)
                 if realtime:
-                    _run_live(recognizer, paced(file), str(path), outputs)
+                    if _run_live(recognizer, paced(file), str(path), outputs):
+                        return code or INTERRUPTED
                 else:
                     for event in recognizer.events(outputs.with_progress(file), str(path)):
                         outputs.write(event)
@@ -94,8 +98,11 @@ def run_pipe(
 
 def _run_live(
     recognizer: Recognizer, source: AsyncIterable[AudioBlock], stream_id: str, outputs: Outputs
-) -> None:
-    """Run one live stream; the first Ctrl-C ends it tidily, the second at once."""
+) -> bool:
+    """Run one live stream; returns whether it was interrupted.
+
+    The first Ctrl-C ends it tidily, a second one at once.
+    """
 
     async def heard() -> AsyncIterator[AudioBlock]:
         async for block in source:
@@ -107,7 +114,7 @@ def _run_live(
             outputs.update()
             await asyncio.sleep(_REFRESH_S)
 
-    async def run() -> None:
+    async def run() -> bool:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -123,8 +130,9 @@ def _run_live(
                 outputs.write(event)
         finally:
             drawing.cancel()
+        return stop.is_set()
 
-    asyncio.run(run())
+    return asyncio.run(run())
 
 
 def _outputs(output: Output, *, live: bool, save: Path | None = None) -> Outputs:

@@ -232,6 +232,19 @@ def test_ctrl_c_ends_a_live_stream_with_what_was_said(environment: dict[str, str
     assert parsed[-1]["reason"] == "interrupted"
 
 
+def test_ctrl_c_ends_all_files_not_only_the_one_that_plays(environment: dict[str, str]) -> None:
+    arguments = ["file", sample_path("demo"), SHORT, "--realtime", "--json"]
+    with start(environment, *arguments) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        lines.append(process.stdout.read())
+        assert process.wait(60) == 130
+    parsed = events(b"".join(lines).decode())
+    assert types(parsed) == ["session.created", "session.closed"]
+    assert parsed[-1]["reason"] == "interrupted"
+
+
 def test_a_reader_that_leaves_is_no_error(environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "realtime_ser", "file", str(sample_path("demo")), "--json"]
     with subprocess.Popen(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+
 import realtime_ser
 
 BUNDLE = Path(realtime_ser.__file__).parent / "models" / "default"
