@@ -206,17 +206,16 @@ def silero_session() -> Any:
 
 def _silero_path() -> Path:
     """Where faster-whisper keeps Silero; found without importing it, which takes a second."""
-    # up to 1.2.0 there are two files, an encoder and a decoder of version 5
+    # version 6 and no other, since the thresholds were measured with it; up to faster-whisper 1.2.0
+    # there is version 5, in two files
     spec = importlib.util.find_spec("faster_whisper")
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
         path = Path(folder) / "assets" / "silero_vad_v6.onnx"
         if path.is_file():
             return path
-    found = (
-        f"the faster-whisper in {folders[0]} has none" if folders else "faster-whisper is absent"
-    )
+    found = f"{folders[0]} has none" if folders else "faster-whisper, which brings it, is absent"
     raise ModelUnavailableError(
-        f"no Silero speech detector: {found}; install 'faster-whisper>=1.2.1', "
+        f"no Silero speech detector of version 6: {found}; install 'faster-whisper>=1.2.1', "
         "or choose --speech-detector webrtc"
     )
