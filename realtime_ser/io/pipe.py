@@ -72,8 +72,8 @@ def _pump(
     arrived: asyncio.Event,
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    # a closed loop means that nobody listens any more
-    with contextlib.suppress(RuntimeError):
+    # a closed loop (RuntimeError) or a closed file (ValueError, OSError): nobody listens any more
+    with contextlib.suppress(RuntimeError, ValueError, OSError):
         while True:
             data = file.read(size) or b""
             pieces.put(data)
