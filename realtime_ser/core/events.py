@@ -122,6 +122,8 @@ class EmotionFinal(Event):
     """The estimate of a whole utterance; `emotion` and `affect` are None when it failed.
 
     Attributes:
+        closed_by: why it ended. Only where that is silence did someone wait for a result: at the
+            maximum length the speaker goes on.
         speech_end: sample at which the last speech frame ended.
         endpoint: sample at which the end was decided; the wait between the two is policy.
         speech_seconds: how much speech the utterance holds: the evidence.
@@ -136,6 +138,7 @@ class EmotionFinal(Event):
     abstained: bool
     modalities: tuple[str, ...]
     speech_seconds: float
+    closed_by: ClosedBy
     speech_end: int
     endpoint: int
     timings: Ledger | None = None

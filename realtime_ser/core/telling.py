@@ -44,6 +44,7 @@ def final_told(
     utterance: Utterance, speech_end: int, endpoint: int, answer: Analysis | Failure
 ) -> list[Event]:
     """The error, if it failed, or the transcript, if there is one; then the one final."""
+    assert utterance.closed_by is not None  # a closed utterance says why
     analysis = answer if isinstance(answer, Analysis) else None
     events: list[Event] = []
     if isinstance(answer, Failure):
@@ -76,6 +77,7 @@ def final_told(
         abstained=analysis.abstained if analysis else True,
         modalities=analysis.modalities if analysis else (),
         speech_seconds=utterance.speech_samples / SAMPLE_RATE_HZ,
+        closed_by=utterance.closed_by,
         speech_end=speech_end,
         endpoint=endpoint,
         job_id=analysis.job_id if analysis else None,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from realtime_ser.core.events import Event
 from realtime_ser.errors import ConfigError
@@ -17,6 +17,9 @@ from realtime_ser.io.jsonl import JsonLinesSink
 from realtime_ser.io.terminal import LiveView, View, screenshot_svg
 from realtime_ser.io.view_state import ViewState
 from realtime_ser.runtime.ports import AudioBlock
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _LONG_FILE_S = 10.0
 """Shorter files are done before a progress bar could be read."""
@@ -52,6 +55,7 @@ class Outputs:
         self._sinks = [JsonLinesSink(sys.stdout)] if json else []
         self._picture = self._create(screenshot) if screenshot else None
         self._complaints: list[str] = []
+        self._progress: Progress | None = None
         self.audio_path: Path | None = None
         if out is not None:
             self._sinks.append(JsonLinesSink(self._create(out)))
@@ -80,12 +84,13 @@ class Outputs:
 
     def write(self, event: Event) -> None:
         """Pass an event on to all of them."""
-        for sink in self._sinks:
-            sink.write(event)
-        if self._view is not None:
-            self._view.take(event)
-        else:
-            self._state.take(event)
+        with self._progress_aside():
+            for sink in self._sinks:
+                sink.write(event)
+            if self._view is not None:
+                self._view.take(event)
+            else:
+                self._state.take(event)
 
     def hear(self, block: AudioBlock) -> None:
         """Show the level of the input."""
@@ -119,11 +124,25 @@ class Outputs:
             TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        # standard output is not redirected: it may be a file
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+            self._progress = progress
             task = progress.add_task(file.path.name, total=total_s)
             for block in file:
                 yield block
                 progress.advance(task, len(block.samples) / block.sample_rate_hz)
+        self._progress = None
+
+    @contextlib.contextmanager
+    def _progress_aside(self) -> Iterator[None]:
+        """Take the progress bar off the terminal while a line is written to it."""
+        progress = self._progress if sys.stdout.isatty() else None
+        if progress is not None:
+            progress.stop()
+        yield
+        if progress is not None:
+            progress.start()
 
     def _make(self, folder: Path) -> None:
         try:

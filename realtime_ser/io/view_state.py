@@ -27,7 +27,7 @@ from realtime_ser.core.events import (
 )
 from realtime_ser.io.level import FLOOR_DBFS, level_dbfs
 from realtime_ser.runtime.ports import AudioBlock
-from realtime_ser.types import SAMPLE_RATE_HZ, Affect, Emotion, RollingEstimate
+from realtime_ser.types import SAMPLE_RATE_HZ, Affect, ClosedBy, Emotion, RollingEstimate
 
 LEDGER_PARTS: dict[str, tuple[str, ...]] = {
     "hangover": ("hangover",),
@@ -86,7 +86,8 @@ class ViewState:
         level_dbfs, peak_dbfs: RMS of the latest block, and a maximum that falls slowly.
         utterances: the latest ones, oldest first.
         trail: points of the affect plane, newest last.
-        ledgers: of the latest finals, oldest first.
+        ledgers: of the latest finals that someone waited for, oldest first: those that silence
+            ended.
         messages: warnings and errors by code, in order of their first appearance.
         fatal_code: of the error that ended a stream, if one did.
         closed: how the stream ended; None while it runs.
@@ -188,7 +189,7 @@ class ViewState:
         self.finals += 1
         if event.affect:
             self.trail.append(event.affect)
-        if event.timings:
+        if event.timings and event.closed_by is ClosedBy.SILENCE:
             self.ledgers.append(event.timings)
         if event.emotion is None:
             self.failures += 1

@@ -12,11 +12,6 @@ import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-# The three thresholds of openai/whisper, whisper/transcribe.py, function `transcribe`.
-MAX_NO_SPEECH_PROB = 0.6
-MIN_AVG_LOGPROB = -1.0
-MAX_COMPRESSION_RATIO = 2.4
-
 # Fast speech has about 7 syllables a second (Pellegrino, Coupé & Marsico 2011, Language 87:539)
 # and at most two tokens a syllable in Latin script; scripts that Whisper spells in bytes need
 # twice that. The slack is for punctuation, and for words cut at either end of the utterance.
@@ -54,17 +49,35 @@ class Decoding:
     duration_s: float
 
 
-def drop_reason(decoding: Decoding) -> DropReason | None:
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The thresholds of a model; by default those of openai/whisper, whisper/transcribe.py.
+
+    Attributes:
+        max_no_speech_prob: above it an improbable text is put down to there being no speech.
+        min_avg_logprob: texts of less are improbable; in nats per token.
+        max_compression_ratio: texts that repeat themselves more are loops.
+    """
+
+    max_no_speech_prob: float = 0.6
+    min_avg_logprob: float = -1.0
+    max_compression_ratio: float = 2.4
+
+
+WHISPER_GATES = Gates()
+
+
+def drop_reason(decoding: Decoding, gates: Gates = WHISPER_GATES) -> DropReason | None:
     """Return why to drop the text, or None when it is to be believed."""
     if not any(character.isalnum() for character in decoding.text):
         return DropReason.EMPTY
     # Negated so that a log probability of NaN counts as a bad one.
-    improbable = not decoding.avg_logprob >= MIN_AVG_LOGPROB
-    if improbable and decoding.no_speech_prob > MAX_NO_SPEECH_PROB:
+    improbable = not decoding.avg_logprob >= gates.min_avg_logprob
+    if improbable and decoding.no_speech_prob > gates.max_no_speech_prob:
         return DropReason.NO_SPEECH
     if improbable:
         return DropReason.LOW_LOGPROB
-    if compression_ratio(decoding.text) > MAX_COMPRESSION_RATIO:
+    if compression_ratio(decoding.text) > gates.max_compression_ratio:
         return DropReason.REPETITIVE
     if decoding.tokens >= token_budget(decoding.duration_s, latin=is_latin(decoding.text)):
         return DropReason.TOO_MANY_TOKENS

@@ -21,15 +21,17 @@ import numpy as np
 from realtime_ser.errors import ConfigError, InferenceError, ModelUnavailableError
 from realtime_ser.models.hub import find_model, first_line
 from realtime_ser.models.text_gates import Decoding, DropReason, drop_reason, token_budget
+from realtime_ser.models.transcriber_profile import TranscriberProfile, read_profile
 from realtime_ser.types import SAMPLE_RATE_HZ, Samples, Transcript
 
 WINDOW_S = 30.0
-"""What Whisper hears at a time: shorter audio is padded to it, longer audio cut into windows."""
+"""What Whisper hears at a time: shorter audio is padded to it, longer audio cut into windows.
+
+A model whose `preprocessor_config.json` names another `chunk_length` has that instead."""
 
 WINDOW_MARGIN_S = 2.0
 """What a window shorter than 30 s keeps free after the speech; without it Whisper runs on."""
 
-_FRAMES_PER_SECOND = 100
 # Half of Whisper's 448 positions, less the prompt: as many text tokens as it may decode.
 _MAX_TOKENS = 220
 
@@ -88,6 +90,7 @@ def load_transcriber(
             num_workers=1,
         )
         _require_matching_files(model, folder)
+        profile = read_profile(folder)
     # Broad: tokenizers raises bare Exception, ctranslate2 whatever a damaged file provokes.
     except Exception as error:
         if device == "cuda" and "cuda" in str(error).lower():
@@ -102,6 +105,7 @@ def load_transcriber(
         name=asr,
         language=None if language == "auto" else language,
         least_window_s=least_window_s,
+        profile=profile,
     )
 
 
@@ -113,7 +117,13 @@ class Transcriber:
     """
 
     def __init__(
-        self, model: Any, *, name: str, language: str | None, least_window_s: float = WINDOW_S
+        self,
+        model: Any,
+        *,
+        name: str,
+        language: str | None,
+        least_window_s: float = WINDOW_S,
+        profile: TranscriberProfile | None = None,
     ) -> None:
         from faster_whisper.transcribe import get_suppressed_tokens
 
@@ -121,6 +131,10 @@ class Transcriber:
         self._model = model
         self._name = name
         self._language = language if model.model.is_multilingual else "en"
+        self._gates = (profile or TranscriberProfile()).gates
+        extractor = model.feature_extractor
+        self._window_s = float(extractor.chunk_length)
+        self._frames_per_second = extractor.sampling_rate / extractor.hop_length
         self._least_window_s = least_window_s
         # Brackets, notes and the like, which Whisper writes for sounds that are not speech.
         self._suppressed = list(get_suppressed_tokens(self._tokenizer("en"), [-1]))
@@ -137,8 +151,8 @@ class Transcriber:
         Raises:
             InferenceError: the model failed.
         """
-        language, decoding = self._decode(samples)
-        reason = drop_reason(decoding)
+        language, decoding = self.decode(samples)
+        reason = drop_reason(decoding, self._gates)
         if reason is not None:
             self.dropped[reason] += 1
             return None
@@ -155,7 +169,7 @@ class Transcriber:
         Raises:
             InferenceError: the model failed.
         """
-        self._decode(np.zeros(SAMPLE_RATE_HZ, np.int16))
+        self.decode(np.zeros(SAMPLE_RATE_HZ, np.int16))
 
     def describe(self) -> TranscriberDescription:
         """Say what runs where."""
@@ -164,9 +178,16 @@ class Transcriber:
             self._name, whisper.device, whisper.compute_type, whisper.is_multilingual
         )
 
-    def _decode(self, samples: Samples) -> tuple[str, Decoding]:
-        """The language, that of the first window, and the text of all windows."""
-        size = round(WINDOW_S * SAMPLE_RATE_HZ)
+    def decode(self, samples: Samples) -> tuple[str, Decoding]:
+        """The language, that of the first window, and the text of all windows, before any gate.
+
+        Args:
+            samples: int16 [samples] at 16 kHz.
+
+        Raises:
+            InferenceError: the model failed.
+        """
+        size = round(self._window_s * SAMPLE_RATE_HZ)
         windows = [samples[start : start + size] for start in range(0, len(samples), size)]
         language = self._language or "en"
         parts: list[Decoding] = []
@@ -185,12 +206,12 @@ class Transcriber:
         return language, _joined(parts)
 
     def _encode(self, samples: Samples) -> Any:
-        """Whisper's reading of at most 30 s of audio."""
+        """Whisper's reading of at most one window of audio."""
         audio = samples.astype(np.float32) / 32768
         # The extractor adds a last frame that is all padding; faster-whisper drops it as well.
         features = self._model.feature_extractor(audio)[:, :-1]
         window_s = max(self._least_window_s, len(samples) / SAMPLE_RATE_HZ + WINDOW_MARGIN_S)
-        frames = round(min(window_s, WINDOW_S) * _FRAMES_PER_SECOND)
+        frames = round(min(window_s, self._window_s) * self._frames_per_second)
         features = features[:, :frames]
         padding = frames - features.shape[1]
         return self._model.encode(np.pad(features, ((0, 0), (0, padding))))

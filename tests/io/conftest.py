@@ -59,6 +59,7 @@ def utterance(
             audio_end=end,
             modalities=("audio",) if text is None else ("audio", "text"),
             speech_seconds=2.0,
+            closed_by=ClosedBy.SILENCE,
             speech_end=end - 2400,
             endpoint=end + 5600,
             timings=Ledger(critical, {"asr": 300.0}, sum(critical.values())),

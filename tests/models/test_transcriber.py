@@ -133,7 +133,7 @@ def test_a_dropped_text_is_counted_by_its_reason(
 
 
 def test_a_loop_is_stopped_when_it_cannot_be_speech_any_more(whisper_models: WhisperModels) -> None:
-    _, decoding = load(whisper_models())._decode(sound(1.0))
+    _, decoding = load(whisper_models()).decode(sound(1.0))
     assert decoding.tokens == token_budget(1.0)
 
 
