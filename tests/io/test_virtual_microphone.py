@@ -88,7 +88,10 @@ def test_a_device_that_goes_away_is_an_error(
     assert recorder.stdout.readline() == "recording\n"
     virtual_microphone.unplug()
     assert recorder.wait(timeout=60) == 5
-    assert "'default' stopped giving audio: was it unplugged" in recorder.stdout.read()
+    # PortAudio over PulseAudio mostly says so at once, and sometimes hangs (one time in twenty
+    # here): then it is the silence that tells
+    said = recorder.stdout.read()
+    assert said.startswith(("'default' stopped giving audio", "no audio from 'default' for 2 s"))
 
 
 FALL_BEHIND = """
