@@ -114,7 +114,7 @@ def main() -> None:
         result["lead_in_and_hold"] = lead_in_and_hold(clips, noises)
         result["corpora"] = corpora(arguments.data)
         result["misc"] = misc(arguments.data)
-    result["machine_after"] = {"load_average": describe_machine()["load_average"]}
+    result["load_average_after"] = describe_machine()["load_average"]
     print(markdown(result))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

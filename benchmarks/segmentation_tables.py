@@ -10,7 +10,11 @@ from realtime_ser.core.segmenter import FRAME_MS
 
 def markdown(result: dict[str, Any]) -> str:
     """The figures as Markdown tables."""
+    machine = result["machine"]
     parts = [
+        f"Revision {machine['revision']}, {machine['measured_at']}, {machine['processor']}, "
+        f"load average {machine['load_average']} at the start and "
+        f"{result['load_average_after']} at the end.",
         "## Frames\n\n" + frame_table(result["detectors"]),
         "## Utterances\n\n" + utterance_table(result["detectors"]),
         "## CPU time\n\n" + cost_table(result["cost_us_per_frame"]),

@@ -145,7 +145,7 @@ class Silero:
 
     It judges one window a frame: the 512 samples that end where the frame ends. Windows on their
     own grid of 512, the step that it was trained at, leave frames to be judged by audio up to
-    31 ms old, and come out worse; so do steps of half a frame, at twice the cost.
+    31 ms old, and come out worse; steps of half a frame are no better, at twice the cost.
 
     Args:
         lead_in_frames: how much of what it was told while nobody asked it hears when it wakes.
