@@ -102,7 +102,7 @@ def _add_models(subparsers: Any) -> None:
     models = subparsers.add_parser("models", help="list, show, verify or pull models")
     verbs = models.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add(verbs, "list", lambda _: commands.list_models(), "bundles and transcription models here")
-    show = _add(verbs, "show", lambda o: commands.show_model(o.bundle), "describe a bundle")
+    show = _add(verbs, "show", lambda o: commands.show_model(o.bundle), "describe a model")
     verify = _add(
         verbs,
         "verify",

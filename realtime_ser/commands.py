@@ -157,16 +157,23 @@ def list_microphones() -> int:
 
 
 def list_models() -> int:
-    """Print bundles and cached transcription models."""
+    """Print bundles and transcription models, those of this package and those in the cache."""
     from realtime_ser.models.bundle import load_bundle, packaged_bundles
     from realtime_ser.models.describe import format_bytes
-    from realtime_ser.models.hub import REPOSITORIES, cached_models
+    from realtime_ser.models.hub import REPOSITORIES, cached_models, packaged_models
+    from realtime_ser.models.transcriber_profile import read_profile
 
     print("bundles")
     for name in packaged_bundles():
         description = load_bundle(name).description
         size = format_bytes(sum(record.bytes for record in description.files.values()))
         print(f"  {name:<12}{size:>10}  {description.description}")
+    packaged = packaged_models()
+    if packaged:
+        print("transcription models of this package")
+    for name, folder in packaged.items():
+        size = format_bytes(sum(file.stat().st_size for file in folder.iterdir()))
+        print(f"  {name:<12}{size:>10}  {read_profile(folder).description}")
     print("transcription models in the cache")
     cached = cached_models()
     for model in cached:
@@ -179,11 +186,16 @@ def list_models() -> int:
 
 
 def show_model(name: str) -> int:
-    """Print what a bundle holds."""
+    """Print what a bundle, or a transcription model that is at hand, holds."""
     from realtime_ser.models.bundle import load_bundle
-    from realtime_ser.models.describe import describe
+    from realtime_ser.models.describe import describe, describe_transcriber
+    from realtime_ser.models.hub import packaged_models
 
-    print(describe(load_bundle(name)))
+    folder = packaged_models().get(name, Path(name).expanduser())
+    if (folder / "model.bin").is_file():
+        print(describe_transcriber(name, folder))
+    else:
+        print(describe(load_bundle(name)))
     return 0
 
 

@@ -1,9 +1,11 @@
-"""A bundle in words, for `realtime-ser models show`."""
+"""A bundle or a transcription model in words, for `realtime-ser models show`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from realtime_ser.errors import ModelUnavailableError
 from realtime_ser.models.bundle import Bundle
 from realtime_ser.models.bundle_description import (
     AudioPart,
@@ -13,6 +15,7 @@ from realtime_ser.models.bundle_description import (
     Part,
     Role,
 )
+from realtime_ser.models.transcriber_profile import read_profile
 from realtime_ser.types import SAMPLE_RATE_HZ
 
 _LEFT = 14
@@ -37,6 +40,36 @@ def describe(bundle: Bundle) -> str:
         ("affect", _affect(description)),
         ("probabilities", _calibration(description)),
         *_listed("measured", (_metric(metric) for metric in description.metrics)),
+    ]
+    return "\n".join(f"{name:<{_LEFT}}{text}".rstrip() for name, text in rows)
+
+
+def describe_transcriber(name: str, folder: Path) -> str:
+    """What a transcription model's folder says of itself; several lines, none at the end.
+
+    Raises:
+        ModelUnavailableError: its profile is damaged.
+    """
+    try:
+        profile = read_profile(folder)
+    except ValueError as error:
+        raise ModelUnavailableError(
+            f"the transcription model in {folder} has a damaged profile: {error}; copy it again"
+        ) from error
+    files = [file for file in folder.iterdir() if file.is_file()]
+    gates = profile.gates
+    rows = [
+        ("transcription", f"{name}: {profile.description or 'nothing is said about it'}"),
+        ("folder", str(folder)),
+        ("size", f"{format_bytes(sum(f.stat().st_size for f in files))} in {len(files)} files"),
+        ("licence", f"{profile.license or 'not stated'} (the weights)"),
+        ("languages", ", ".join(profile.languages) or "not stated"),
+        (
+            "dropped",
+            f"texts of a mean log probability under {gates.min_avg_logprob:g}, or that repeat "
+            f"themselves {gates.max_compression_ratio:g} times",
+        ),
+        *_listed("measured", iter(profile.measured)),
     ]
     return "\n".join(f"{name:<{_LEFT}}{text}".rstrip() for name, text in rows)
 

@@ -1,4 +1,4 @@
-"""Where a transcription model comes from: a folder, the local cache, or the Hugging Face hub.
+"""Where a transcription model comes from: this package, a folder, the local cache, or the hub.
 
 Whether the hub can be reached is found out first and within seconds, for a network that swallows
 packets would otherwise hold up a live microphone for minutes.
@@ -43,6 +43,8 @@ REPOSITORIES = {
 }
 """Model names and the repositories that they stand for; the first name of one is its own."""
 
+_PACKAGE = Path(__file__).parent
+
 # Without tokenizer.json faster-whisper would fetch one from the hub, without a word.
 _REQUIRED: tuple[tuple[str, ...], ...] = (
     ("model.bin",),
@@ -72,18 +74,27 @@ def find_model(asr: str) -> Path:
     """Return the folder of the model `asr`, downloading it when it is not in the local cache.
 
     Args:
-        asr: a name of `REPOSITORIES`, or the path of a folder, known by a path separator or by
-            its existence. A folder that is called like a model needs the separator: `./tiny`.
+        asr: a name of `packaged_models` or `REPOSITORIES`, or the path of a folder, known by a
+            path separator or by its existence. A folder that is called like a model needs the
+            separator: `./tiny`.
 
     Raises:
         ModelUnavailableError: there is no such name, the folder lacks files, or the model is not
             in the cache and the hub does not give it. Without a connection this takes no longer
             than `HUB_DEADLINE_S` and the import of huggingface_hub.
     """
+    packaged = packaged_models().get(asr)
+    if packaged is not None:
+        return packaged
     if _is_folder(asr):
         return _checked(Path(asr).expanduser())
     repository = _repository(asr)
     return _cached(repository) or _download(asr, repository)
+
+
+def packaged_models() -> dict[str, Path]:
+    """Names and folders of the transcription models that came with this package."""
+    return {file.parent.name: file.parent for file in sorted(_PACKAGE.glob("*/model.bin"))}
 
 
 def pull(asr: str) -> Path:
@@ -146,7 +157,7 @@ def _is_folder(asr: str) -> bool:
 
 def _repository(name: str) -> str:
     if name not in REPOSITORIES:
-        close = difflib.get_close_matches(name, REPOSITORIES, n=1)
+        close = difflib.get_close_matches(name, [*packaged_models(), *REPOSITORIES], n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ModelUnavailableError(
             f"there is no transcription model {name!r}{hint}; use a name of {_names()}, "
@@ -156,7 +167,7 @@ def _repository(name: str) -> str:
 
 
 def _names() -> str:
-    return ", ".join(REPOSITORIES)
+    return ", ".join([*packaged_models(), *REPOSITORIES])
 
 
 def _cached(repository: str) -> Path | None:

@@ -2,10 +2,11 @@
 
 `preprocessor_config.json` names the window that the model was trained on (`chunk_length`, seconds).
 `realtime_ser.json`, which is ours and optional, holds the thresholds under which its texts are
-dropped and a line for people:
+dropped and what `models show` tells people:
 
     {"description": "knows the commands of our kiosk, nothing else",
      "languages": ["en"], "license": "CC-BY-4.0",
+     "measured": ["word error rate 2.1 % on 400 recordings of 10 other speakers"],
      "gates": {"min_avg_logprob": -0.3}}
 """
 
@@ -19,7 +20,6 @@ from typing import Any
 from realtime_ser.models.text_gates import WHISPER_GATES, Gates
 
 PROFILE_FILE = "realtime_ser.json"
-CARD_FILE = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,14 @@ class TranscriberProfile:
         description: one line on what it is for; empty when nobody wrote one.
         languages: ISO 639-1 codes; empty when nobody wrote them down.
         license: of its weights; empty when nobody wrote it down.
+        measured: figures, each with what it was measured on.
     """
 
     gates: Gates = WHISPER_GATES
     description: str = ""
     languages: tuple[str, ...] = ()
     license: str = ""
+    measured: tuple[str, ...] = ()
 
 
 def read_profile(folder: Path) -> TranscriberProfile:
@@ -54,14 +56,12 @@ def read_profile(folder: Path) -> TranscriberProfile:
     unknown = set(content) - {field.name for field in fields(TranscriberProfile)}
     if unknown:
         raise ValueError(f"{PROFILE_FILE} has the unknown key {min(unknown)!r}")
-    languages = content.get("languages", [])
-    if not isinstance(languages, list) or not all(isinstance(code, str) for code in languages):
-        raise ValueError(f"{PROFILE_FILE}: languages is no list of codes")
     return TranscriberProfile(
         gates=_gates(content.get("gates", {})),
         description=_text(content, "description"),
-        languages=tuple(languages),
+        languages=_texts(content, "languages"),
         license=_text(content, "license"),
+        measured=_texts(content, "measured"),
     )
 
 
@@ -83,3 +83,10 @@ def _text(content: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{PROFILE_FILE}: {key} is no text")
     return value
+
+
+def _texts(content: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = content.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{PROFILE_FILE}: {key} is no list of texts")
+    return tuple(value)

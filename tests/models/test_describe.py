@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from realtime_ser.errors import ModelUnavailableError
 from realtime_ser.models.bundle import load_bundle
-from realtime_ser.models.describe import describe, format_bytes
+from realtime_ser.models.describe import describe, describe_transcriber, format_bytes
 
 
 def test_everything_that_a_user_must_know_is_said(tiny_bundle: Callable[..., Path]) -> None:
@@ -43,3 +46,32 @@ def test_affect_of_a_graph_and_no_measurements(tiny_bundle: Callable[..., Path])
 )
 def test_sizes(count: int, text: str) -> None:
     assert format_bytes(count) == text
+
+
+def test_a_transcription_model_says_what_it_is_for(whisper_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kiosk"
+    shutil.copytree(whisper_folder, folder)
+    assert "nothing is said about it" in describe_transcriber("kiosk", folder)
+    (folder / "realtime_ser.json").write_text(
+        json.dumps(
+            {
+                "description": "knows the orders of our kiosk",
+                "languages": ["en", "pl"],
+                "license": "CC-BY-4.0",
+                "measured": ["word error rate 2 %", "unknown sentences dropped 91 %"],
+                "gates": {"min_avg_logprob": -0.25},
+            }
+        )
+    )
+    lines = describe_transcriber("kiosk", folder).splitlines()
+    assert lines[0] == "transcription kiosk: knows the orders of our kiosk"
+    assert "licence       CC-BY-4.0 (the weights)" in lines
+    assert "languages     en, pl" in lines
+    assert any(line.startswith("dropped") and "under -0.25" in line for line in lines)
+    assert lines[-2:] == [
+        "measured      word error rate 2 %",
+        "              unknown sentences dropped 91 %",
+    ]
+    (folder / "realtime_ser.json").write_text('{"gates": 3}')
+    with pytest.raises(ModelUnavailableError, match=r"damaged profile: .*gates is no JSON object"):
+        describe_transcriber("kiosk", folder)

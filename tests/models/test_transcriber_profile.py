@@ -34,9 +34,11 @@ def test_a_folder_that_says_nothing_has_the_gates_of_whisper(tmp_path: Path) -> 
 def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
     profile = read_profile(
         write(tmp_path, {"description": "a kiosk", "languages": ["en"], "license": "CC0-1.0",
-                         "gates": {"min_avg_logprob": -0.25}})
+                         "measured": ["well"], "gates": {"min_avg_logprob": -0.25}})
     )  # fmt: skip
-    assert profile == TranscriberProfile(Gates(0.6, -0.25, 2.4), "a kiosk", ("en",), "CC0-1.0")
+    assert profile == TranscriberProfile(
+        Gates(0.6, -0.25, 2.4), "a kiosk", ("en",), "CC0-1.0", ("well",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
         ({"gates": {"min_logprob": -1}}, "no gate 'min_logprob', only max_no_speech_prob, "),
         ({"gates": {"min_avg_logprob": "low"}}, "min_avg_logprob is no number"),
         ({"gates": {"min_avg_logprob": True}}, "min_avg_logprob is no number"),
-        ({"languages": "en"}, "languages is no list"),
+        ({"languages": "en"}, "languages is no list of texts"),
         ({"description": 7}, "description is no text"),
     ],
 )
