@@ -2,6 +2,7 @@
 
 train-default does everything, resuming where it was stopped; its two stages also run alone:
 train-audio trains the encoder, bundle-audio measures the best one so far and writes the bundle.
+train-transcriber makes a small Whisper out of any folder of recordings with transcripts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .corpora import TRAINING_CORPORA, Clip, label_masks, read_clips, select
 from .figures import measure
 from .model_card import model_card
 from .train_audio import TrainConfig, load_best, train
+from .transcriber_cli import add_verbs
 from .write_bundle import export_audio, finish_bundle, replace_directory
 
 
@@ -81,6 +83,9 @@ _VERBS: dict[str, Callable[[Workplace], None]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb."""
     options = _parser().parse_args(arguments)
+    if hasattr(options, "run"):
+        options.run(options)
+        return
     clips = read_clips(options.data)
     files = [clip.file for clip in clips]
     audio = open_cache(options.work / "cache", options.data / "speech", files)
@@ -104,4 +109,5 @@ def _parser() -> argparse.ArgumentParser:
         )
         verb.add_argument("--steps", type=int, default=TrainConfig().steps)
         verb.add_argument("--threads", type=int, default=TrainConfig().threads)
+    add_verbs(verbs)
     return parser

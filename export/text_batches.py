@@ -1,0 +1,247 @@
+"""Training batches of the transcriber: what is heard, and the tokens to write.
+
+As in `batches`, a pool of batches is drawn from a generator seeded by (seed, pool number) and
+sorted by length, so that a resumed run sees what an uninterrupted one would have seen.
+
+Besides recordings with words there are two kinds that must not be given any: sounds without a
+voice, and speech that is not known (recordings without words, recordings played backwards, and
+snippets of several in a row). A closed vocabulary has a likely sentence for everything that it
+hears; only such examples teach it to be unsure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .augment import NoiseBank
+from .batches import POOL_BATCHES
+from .log_mel import (
+    FRAMES_PER_SECOND,
+    Augmentation,
+    FeatureCache,
+    Frames,
+    augmented,
+    features_of,
+    noise_frames,
+    window_frames,
+)
+from .small_whisper import TIMESTAMP_S, token_id
+from .transcripts import Recording
+
+IGNORED = -100
+"""The label of positions that are not learnt: cross_entropy's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What a batch is made of; shares and probabilities 0..1."""
+
+    no_voice: float = 0.06
+    unknown_speech: float = 0.12
+    timestamps: float = 0.15
+    full_window: float = 0.1
+    padded: float = 0.01
+    noise_sounds: int = 150
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """Some examples.
+
+    Attributes:
+        features: float32 [batch, frames, bands], zero after each end.
+        lengths: int64 [batch], frames before that end.
+        tokens: int64 [batch, length], what the decoder is given.
+        labels: int64 [batch, length], what it is to answer, or `IGNORED`.
+        words: for each example its text tokens; None where it has no words.
+    """
+
+    features: Tensor
+    lengths: Tensor
+    tokens: Tensor
+    labels: Tensor
+    words: list[list[int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Frames, and the words in them: None when they are not known, and no language without voice.
+
+    `speech` are the first and one-past-last frame of it.
+    """
+
+    frames: Frames
+    words: list[int] | None
+    language: str | None
+    speech: tuple[int, int]
+
+
+def sampling_weights(recordings: Sequence[Recording]) -> NDArray[np.float64]:
+    """Chance of each recording, float64 [n]: corpora by the root of size, sentences evenly."""
+    in_corpus = Counter(each.corpus for each in recordings)
+    of_sentence = Counter((each.corpus, each.text) for each in recordings)
+    sentences = Counter(corpus for corpus, _ in of_sentence)
+    weights = np.array(
+        [
+            in_corpus[each.corpus] ** 0.5
+            / sentences[each.corpus]
+            / of_sentence[each.corpus, each.text]
+            for each in recordings
+        ]
+    )
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
+
+
+class TextBatchMaker:
+    """Draws pools of batches; `indices` int64 [n] are the recordings' places in `features`."""
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        indices: NDArray[np.int64],
+        features: FeatureCache,
+        tokenizer: Tokenizer,
+        *,
+        batch_size: int,
+        window_s: float,
+        padded_s: float,
+        mixture: Mixture,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.recordings, self.features, self.tokenizer = recordings, features, tokenizer
+        self.known = np.array([i for i in indices if recordings[i].text], np.int64)
+        self.wordless = np.array([i for i in indices if not recordings[i].text], np.int64)
+        self.weights = sampling_weights([recordings[i] for i in self.known])
+        self.words = {
+            text: tokenizer.encode(f" {text}").ids
+            for text in {recordings[i].text for i in self.known}
+        }
+        self.noises = noise_frames(NoiseBank(seed, mixture.noise_sounds).sounds)
+        self.batch_size, self.seed = batch_size, seed
+        self.window_frames = window_frames(window_s)
+        self.padded_frames = window_frames(padded_s)
+        self.mixture, self.augmentation = mixture, augmentation
+        self._ids = {
+            name: token_id(tokenizer, name)
+            for name in ("startoftranscript", "transcribe", "notimestamps", "nospeech", "endoftext")
+        }
+        self._first_timestamp = token_id(tokenizer, "0.00")
+
+    def pool(self, number: int) -> list[TextBatch]:
+        """The batches of one pool, in random order."""
+        rng = np.random.default_rng((self.seed, number))
+        examples = [self._example(rng) for _ in range(self.batch_size * POOL_BATCHES)]
+        by_length = np.argsort([len(each.frames) for each in examples], kind="stable")
+        parts = by_length.reshape(POOL_BATCHES, -1)
+        batches = [self._batch([examples[i] for i in part], rng) for part in parts]
+        return [batches[i] for i in rng.permutation(POOL_BATCHES)]
+
+    def _example(self, rng: np.random.Generator) -> Example:
+        kind = rng.random()
+        if kind < self.mixture.no_voice:
+            frames = self._no_voice(rng)
+            return Example(frames, None, None, (0, len(frames)))
+        if kind < self.mixture.no_voice + self.mixture.unknown_speech:
+            frames = self._unknown_speech(rng)[: self.window_frames]
+            return Example(frames, None, "en", (0, len(frames)))
+        index = int(rng.choice(self.known, p=self.weights))
+        recording = self.recordings[index]
+        first, last = (int(bound) for bound in self.features.speech[index])
+        # The product cuts 300 ms before speech and 150 ms after it, give or take its doubts.
+        lead, tail = (int(x * FRAMES_PER_SECOND) for x in rng.uniform((0.1, 0.04), (0.46, 0.26)))
+        frames = self.features.cut(index, lead, tail)[: self.window_frames]
+        lead = min(lead, first)
+        return Example(
+            frames, self.words[recording.text], recording.language, (lead, lead + last - first)
+        )
+
+    def _no_voice(self, rng: np.random.Generator) -> Frames:
+        noise = self.noises[int(rng.integers(len(self.noises)))]
+        size = int(rng.uniform(0.4, 5.0) * FRAMES_PER_SECOND)
+        start = int(rng.integers(len(noise)))
+        powers = noise[(torch.arange(size) + start) % len(noise)] * 10 ** rng.uniform(-7.0, 2.5)
+        out: Frames = features_of(powers[None])[0].numpy()
+        return out
+
+    def _unknown_speech(self, rng: np.random.Generator) -> Frames:
+        kind = rng.random()
+        if kind < 0.3 and len(self.wordless):
+            return self.features.all_frames(int(rng.choice(self.wordless)))
+        if kind < 0.5:
+            backwards = self.features.all_frames(int(rng.choice(self.known)))[::-1]
+            return backwards.copy()  # torch takes no negative strides
+        seconds = rng.uniform(1.0, self.window_frames / FRAMES_PER_SECOND)
+        corpus = self.recordings[int(rng.choice(self.known, p=self.weights))].corpus
+        alike = [int(i) for i in rng.choice(self.known, 60, p=self.weights)]
+        alike = [i for i in alike if self.recordings[i].corpus == corpus] or alike
+        pieces: list[Frames] = []
+        while sum(map(len, pieces)) < seconds * FRAMES_PER_SECOND:
+            frames = self.features.all_frames(alike[int(rng.integers(len(alike)))])
+            size = int(rng.uniform(0.25, 0.9) * FRAMES_PER_SECOND)
+            start = int(rng.integers(max(1, len(frames) - size)))
+            pieces.append(frames[start : start + size])
+        return np.concatenate(pieces)
+
+    def _batch(self, examples: list[Example], rng: np.random.Generator) -> TextBatch:
+        window = rng.random()
+        if window < self.mixture.padded:
+            # As long as what plain faster-whisper pads to; few clips, for it is slow.
+            examples = examples[:: max(1, len(examples) // 4)]
+        features, lengths = augmented(
+            [each.frames for each in examples], self.noises, self.augmentation, rng
+        )
+        longest = int(lengths.max())
+        frames = longest + 1 + int(rng.uniform(0.1, 1.0) * FRAMES_PER_SECOND)
+        if window < self.mixture.padded:
+            frames = self.padded_frames
+        elif window < self.mixture.padded + self.mixture.full_window:
+            frames = self.window_frames
+        frames = max(frames, longest) // 2 * 2
+        features = torch.nn.functional.pad(features, (0, 0, 0, max(0, frames - features.shape[1])))
+        rates = [
+            size / len(each.frames) for size, each in zip(lengths.tolist(), examples, strict=True)
+        ]
+        rows = [self._tokens(each, rate, rng) for each, rate in zip(examples, rates, strict=True)]
+        longest_row = max(len(row) for row, _ in rows)
+        tokens = torch.full((len(rows), longest_row), self._ids["endoftext"])
+        labels = torch.full((len(rows), longest_row), IGNORED)
+        for i, (row, answers) in enumerate(rows):
+            tokens[i, : len(row)] = torch.tensor(row)
+            labels[i, : len(row)] = torch.tensor(answers)
+        return TextBatch(
+            features[:, :frames],
+            lengths.clamp(max=frames),
+            tokens,
+            labels,
+            [each.words for each in examples],
+        )
+
+    def _tokens(
+        self, example: Example, rate: float, rng: np.random.Generator
+    ) -> tuple[list[int], list[int]]:
+        """The decoder's input and what it is to answer at each place; `rate` from its tempo."""
+        ids = self._ids
+        start, end = ids["startoftranscript"], ids["endoftext"]
+        language = token_id(self.tokenizer, example.language or "en")
+        prompt = [start, language, ids["transcribe"]]
+        if example.words is None:
+            # Of unknown speech not even the language is known.
+            first = ids["nospeech"] if example.language is None else IGNORED
+            return [*prompt, ids["notimestamps"]], [first, IGNORED, IGNORED, end]
+        if rng.random() >= self.mixture.timestamps:
+            given = [*prompt, ids["notimestamps"], *example.words]
+            return given, [language, IGNORED, IGNORED, *example.words, end]
+        times = (frame * rate / FRAMES_PER_SECOND / TIMESTAMP_S for frame in example.speech)
+        begin, stop = (self._first_timestamp + round(time) for time in times)
+        given = [*prompt, begin, *example.words, stop]
+        return given, [language, IGNORED, begin, *example.words, stop, end]

@@ -1,0 +1,170 @@
+"""The verbs of the transcriber: train-transcriber, write-transcriber, evaluate-transcriber.
+
+    python -m realtime_ser_export train-transcriber --data FOLDER --out DIR
+
+trains (or goes on), writes the folder for `--asr DIR` and prints its word errors. FOLDER holds
+recordings and transcripts.csv (`file,text`), or the corpora; several may be given. With
+`--synthetic`, espeak-ng also speaks the sentences of a text file. The other two verbs are its last
+stages alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .train_transcriber import TranscriberConfig
+    from .transcripts import Recording
+
+_VERBS = {
+    "train-transcriber": "train a small Whisper on recordings with transcripts; write, measure",
+    "write-transcriber": "write the best network so far as a folder for --asr, and measure it",
+    "evaluate-transcriber": "measure the word errors of the folder --out",
+}
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs to an argparse sub-command group; each sets `run`."""
+    for name, purpose in _VERBS.items():
+        verb = verbs.add_parser(name, help=purpose)
+        verb.set_defaults(run=run)
+        verb.add_argument(
+            "--data",
+            type=Path,
+            required=True,
+            action="append",
+            help="folder with transcripts.csv (file,text), or the corpora; may be repeated",
+        )
+        verb.add_argument("--out", type=Path, required=True, help="folder to write or replace")
+        verb.add_argument(
+            "--synthetic",
+            type=Path,
+            metavar="SENTENCES",
+            nargs="?",
+            const=Path(__file__).with_name("sentences.txt"),
+            help="also let espeak-ng speak the sentences of this file (default: ours)",
+        )
+        verb.add_argument(
+            "--sound", type=Path, help="folder with read_speech/ and noise/, to be dropped"
+        )
+        verb.add_argument(
+            "--work",
+            type=Path,
+            default=Path("~/.cache/realtime-ser-export/transcriber").expanduser(),
+            help="caches and checkpoints, 3 GB (default: %(default)s)",
+        )
+        verb.add_argument("--split", default="test", help="measured split (default: %(default)s)")
+        verb.add_argument("--min-avg-logprob", type=float, help="gate (default: from dev)")
+        verb.add_argument("--steps", type=int)
+        verb.add_argument("--threads", type=int)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the verb says."""
+    from .audio_cache import open_cache
+    from .log_mel import open_features
+    from .small_whisper import WhisperSizes
+    from .train_transcriber import train
+    from .word_errors import measure, write_figures
+
+    config = _config(options)
+    recordings = _recordings(options)
+    paths = [each.path for each in recordings]
+    audio = open_cache(options.work / "cache", Path(), paths)
+    if options.verb == "train-transcriber":
+        features = open_features(options.work / "cache", paths)
+        train(
+            recordings,
+            features,
+            options.work,
+            WhisperSizes(),
+            config,
+            lambda network, tokenizer: _dev_score(
+                network, tokenizer, recordings, audio, options.work, config
+            ),
+        )
+    if options.verb != "evaluate-transcriber":
+        _write(options, config, recordings, audio)
+    figures = measure(options.out, recordings, audio, options.split, options.sound)
+    write_figures(figures, options.work / f"figures-{options.split}.json")
+    _print(figures)
+
+
+def _config(options: argparse.Namespace) -> TranscriberConfig:
+    from .train_transcriber import TranscriberConfig
+
+    given = {"steps": options.steps, "threads": options.threads}
+    return TranscriberConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def _recordings(options: argparse.Namespace) -> list[Recording]:
+    from .synthetic_speech import read_sentences, write_corpus
+    from .transcripts import read_recordings
+
+    folders = list(options.data)
+    if options.synthetic is not None:
+        spoken = options.work / "espeak"
+        folders.append(write_corpus(spoken, read_sentences(options.synthetic)))
+    return [recording for folder in folders for recording in read_recordings(folder)]
+
+
+def _dev_score(
+    network: Any, tokenizer: Any, recordings: Any, audio: Any, work: Path, config: Any
+) -> float:
+    """Mean word error rate over the corpora on at most 120 dev recordings of each, as served."""
+    from realtime_ser.models.transcriber import load_transcriber
+
+    from .small_whisper import write_folder
+    from .word_errors import hear, sounds_of, word_errors
+
+    folder = write_folder(
+        network, tokenizer, work / "candidate", window_s=config.window_s, profile={}
+    )
+    transcriber = load_transcriber(str(folder), threads=1)
+    rates = {}
+    for corpus in dict.fromkeys(each.corpus for each in recordings):
+        dev = [
+            i
+            for i, each in enumerate(recordings)
+            if each.corpus == corpus and each.split == "dev" and each.text
+        ]
+        dev = dev[:: max(1, len(dev) // 120)]
+        if dev:
+            heard = hear(transcriber, folder, sounds_of(recordings, audio, dev))
+            rates[corpus] = word_errors(heard).rate
+    print("dev", json.dumps({name: round(rate, 3) for name, rate in rates.items()}), flush=True)
+    return sum(rates.values()) / max(1, len(rates))
+
+
+def _write(options: argparse.Namespace, config: Any, recordings: Any, audio: Any) -> None:
+    from .small_whisper import parameter_count, write_folder
+    from .train_transcriber import load_best
+    from .word_errors import choose_gate
+
+    network, tokenizer, training = load_best(options.work)
+    window_s = config.window_s
+    write_folder(network, tokenizer, options.out, window_s=window_s, profile={})
+    gate = options.min_avg_logprob
+    if gate is None:
+        gate = choose_gate(options.out, recordings, audio)
+    profile = {"gates": {"min_avg_logprob": gate}}
+    write_folder(network, tokenizer, options.out, window_s=window_s, profile=profile)
+    print(
+        f"wrote {options.out}: {parameter_count(network):,} parameters, {training['step']} steps, "
+        f"dropping texts under {gate:.2f}"
+    )
+
+
+def _print(figures: dict[str, Any]) -> None:
+    print(f"{'':<28}{'clips':>6}{'WER':>8}{'gated':>8}{'dropped':>9}")
+    for name, value in figures.items():
+        if isinstance(value, float):
+            print(f"{name:<28}{'':>6}{'':>8}{'':>8}{value:>9.1%}")
+        else:
+            print(
+                f"{name:<28}{value.recordings:>6}{value.rate:>8.1%}{value.gated_rate:>8.1%}"
+                f"{value.dropped:>9.1%}"
+            )

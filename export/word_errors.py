@@ -1,0 +1,176 @@
+"""Word error rates of a written transcriber: the folder, loaded and asked as the product does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from realtime_ser.models.text_gates import Decoding, drop_reason
+from realtime_ser.models.transcriber import Transcriber, load_transcriber
+from realtime_ser.models.transcriber_profile import read_profile
+
+from .audio_cache import AudioCache
+from .augment import NoiseBank, mix_at
+from .corpora import SAMPLE_RATE_HZ
+from .transcripts import Recording, plain_words
+
+NOISE_RATIO_DB = 10.0
+_NOISE_SEED = 99  # other sounds than those of training, whose seed is the configuration's
+_SECONDS_OF_PIECE = 2.5
+
+Sound = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was said, and what was heard of it: the raw decoding, and whether the gates pass it."""
+
+    text: str
+    decoding: Decoding
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WordErrors:
+    """Of some recordings.
+
+    Attributes:
+        rate: word error rate of all that was decoded.
+        gated_rate: the same after the gates; a dropped text counts as silence.
+        dropped: share of the recordings whose text was dropped.
+    """
+
+    recordings: int
+    rate: float
+    gated_rate: float
+    dropped: float
+
+
+def hear(
+    transcriber: Transcriber, folder: Path, sounds: Iterable[tuple[str, Sound]]
+) -> list[Heard]:
+    """Transcribe each of (text, float32 [samples] of full scale 1)."""
+    gates = read_profile(folder).gates
+    heard = []
+    for text, sound in sounds:
+        samples = (np.clip(sound, -1, 32767 / 32768) * 32768).astype(np.int16)
+        _, decoding = transcriber.decode(samples)
+        heard.append(Heard(text, decoding, drop_reason(decoding, gates) is None))
+    return heard
+
+
+def word_errors(heard: Sequence[Heard]) -> WordErrors:
+    """The rates over all words of all recordings."""
+    said = [plain_words(each.text) for each in heard]
+    raw = [plain_words(each.decoding.text) for each in heard]
+    gated = [words if each.passed else "" for each, words in zip(heard, raw, strict=True)]
+    return WordErrors(
+        recordings=len(heard),
+        rate=float(jiwer.wer(said, raw)),
+        gated_rate=float(jiwer.wer(said, gated)),
+        dropped=1 - sum(each.passed for each in heard) / len(heard),
+    )
+
+
+def sounds_of(
+    recordings: Sequence[Recording], audio: AudioCache, indices: Iterable[int], noisy: bool = False
+) -> Iterable[tuple[str, Sound]]:
+    """Text and sound of recordings, cut as the product cuts them; with 10 dB noise if `noisy`."""
+    bank = NoiseBank(_NOISE_SEED, 40) if noisy else None
+    for index in indices:
+        sound = audio.utterance(int(index))
+        if bank is not None:
+            rng = np.random.default_rng((_NOISE_SEED, int(index)))
+            noise = bank.draw(min(len(sound), 4 * SAMPLE_RATE_HZ), rng)
+            sound = mix_at(sound, noise, NOISE_RATIO_DB)
+        yield recordings[int(index)].text, sound
+
+
+def read_sound(path: Path) -> Sound:
+    """Any file of libsndfile as float32 [samples] at 16 kHz."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    sound: Sound = soxr.resample(samples[:, 0], rate, SAMPLE_RATE_HZ)
+    return sound
+
+
+def pieces(sound: Sound) -> Sound:
+    """The middle 2.5 s: unknown speech that is as long as a known sentence."""
+    size = int(_SECONDS_OF_PIECE * SAMPLE_RATE_HZ)
+    start = max(0, (len(sound) - size) // 2)
+    return sound[start : start + size]
+
+
+def dropped_share(heard: Sequence[Heard]) -> float:
+    """Of how many the text was dropped."""
+    return 1 - sum(each.passed for each in heard) / len(heard)
+
+
+def choose_gate(
+    folder: Path, recordings: Sequence[Recording], audio: AudioCache, keep: float = 0.95
+) -> float:
+    """The mean log probability that `keep` of what was heard right on dev, clean and noisy, has."""
+    transcriber = load_transcriber(str(folder), threads=1)
+    dev = [i for i, each in enumerate(recordings) if each.split == "dev" and each.text]
+    dev = dev[:: max(1, len(dev) // 600)]
+    right = [
+        each.decoding.avg_logprob
+        for noisy in (False, True)
+        for each in hear(transcriber, folder, sounds_of(recordings, audio, dev, noisy))
+        if plain_words(each.text) == plain_words(each.decoding.text)
+    ]
+    return round(float(np.quantile(right, 1 - keep)), 2) if right else -1.0
+
+
+def measure(
+    folder: Path, recordings: Sequence[Recording], audio: AudioCache, split: str, sound: Path | None
+) -> dict[str, object]:
+    """Word errors of each corpus, clean and noisy, and what becomes of unknown sounds.
+
+    `sound` is a folder with read_speech/ and noise/, whose recordings nobody trained on.
+    """
+    transcriber = load_transcriber(str(folder), threads=1)
+    figures: dict[str, object] = {}
+    corpora = dict.fromkeys(each.corpus for each in recordings if each.text)
+    for corpus in corpora:
+        chosen = [
+            i
+            for i, each in enumerate(recordings)
+            if each.corpus == corpus and each.split == split and each.text
+        ]
+        for noisy in (False, True) if chosen else ():
+            errors = word_errors(
+                hear(transcriber, folder, sounds_of(recordings, audio, chosen, noisy))
+            )
+            figures[f"{corpus}{' 10 dB noise' if noisy else ''}"] = errors
+    if sound is not None:
+        speech = [read_sound(path) for path in sorted((sound / "read_speech").iterdir())]
+        noises = [read_sound(path) for path in sorted((sound / "noise").iterdir())]
+        for name, sounds in (
+            ("unknown sentences", speech),
+            ("unknown pieces of 2.5 s", [pieces(each) for each in speech]),
+            ("noise", noises),
+            ("noise of 2.5 s", [pieces(each) for each in noises]),
+        ):
+            figures[name] = dropped_share(
+                hear(transcriber, folder, (("", each) for each in sounds))
+            )
+    return figures
+
+
+def write_figures(figures: dict[str, object], path: Path) -> None:
+    """As JSON, four digits."""
+    plain = {
+        name: {key: round(getattr(value, key), 4) for key in value.__slots__}
+        if isinstance(value, WordErrors)
+        else round(float(value), 4)  # type: ignore[arg-type]
+        for name, value in figures.items()
+    }
+    path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

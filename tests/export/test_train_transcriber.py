@@ -1,0 +1,249 @@
+"""A small Whisper on made-up sounds: trained, resumed, converted, and loaded like any other."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
+pytest.importorskip("transformers", reason="transformers is not installed: pip install '.[export]'")
+pytest.importorskip("jiwer", reason="jiwer is not installed: pip install '.[export]'")
+
+import soundfile
+import torch
+from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer as ServedTokenizer
+
+from realtime_ser.models.text_gates import DropReason
+from realtime_ser.models.transcriber import load_transcriber
+from realtime_ser_export.audio_cache import open_cache
+from realtime_ser_export.log_mel import (
+    BANDS,
+    FRAMES_PER_SECOND,
+    Augmentation,
+    augmented,
+    feature_extractor,
+    log_mel,
+    open_features,
+    power,
+)
+from realtime_ser_export.small_whisper import (
+    WhisperSizes,
+    token_id,
+    train_tokenizer,
+    write_folder,
+)
+from realtime_ser_export.text_batches import (
+    IGNORED,
+    Mixture,
+    TextBatchMaker,
+    sampling_weights,
+)
+from realtime_ser_export.train_transcriber import (
+    TranscriberConfig,
+    load_best,
+    train,
+)
+from realtime_ser_export.transcripts import Recording, read_recordings
+from realtime_ser_export.word_errors import measure, write_figures
+
+SENTENCES = ("Turn on the light.", "Ist das - sagen wir - gut?", "Żółw śpi; 'cicho'.")
+TINY = WhisperSizes(width=32, heads=2, encoder_layers=1, decoder_layers=1, text_tokens=300)
+CONFIG = TranscriberConfig(
+    batch_size=4,
+    warmup_steps=2,
+    decay_share=0.0,
+    evaluate_every=8,
+    save_every=8,
+    window_s=3,
+    mixture=Mixture(no_voice=0.1, unknown_speech=0.2, padded=0.0, noise_sounds=2),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """18 sounds of 0.8 s by six speakers: each sentence a chord of its own."""
+    place = tmp_path_factory.mktemp("sounds")
+    rng = np.random.default_rng(0)
+    time = np.arange(12_800) / 16_000
+    with (place / "transcripts.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "text", "split", "speaker", "language"])
+        for i in range(18):
+            sound = np.sin(2 * np.pi * (300 + 700 * (i % 3)) * time) * rng.uniform(0.1, 0.5)
+            soundfile.write(place / f"{i}.wav", sound + 0.01 * rng.standard_normal(12_800), 16_000)
+            split = ("train", "train", "train", "train", "dev", "test")[i // 3]
+            language = ("en", "de", "pl")[i % 3]
+            table.writerow([f"{i}.wav", SENTENCES[i % 3], split, f"s{i // 3}", language])
+    return place
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 16 steps."""
+    place = tmp_path_factory.mktemp("trained")
+    run(folder, place, 16)
+    return place
+
+
+@pytest.fixture(scope="module")
+def written(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run as a folder for --asr."""
+    network, tokenizer, _ = load_best(trained)
+    out = tmp_path_factory.mktemp("written") / "mini"
+    profile = {"description": "three sentences", "gates": {"min_avg_logprob": -0.01}}
+    return write_folder(network, tokenizer, out, window_s=3, profile=profile)
+
+
+def run(folder: Path, place: Path, steps: int) -> None:
+    recordings = read_recordings(folder)
+    features = open_features(folder / "cache", [each.path for each in recordings])
+    config = replace(CONFIG, steps=steps)
+    train(recordings, features, place, TINY, config, lambda network, tokenizer: 1.0 / steps)
+
+
+def test_a_resumed_run_continues(folder: Path, trained: Path, tmp_path: Path) -> None:
+    for steps in (8, 16):
+        run(folder, tmp_path, steps)
+        assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == steps
+    whole = torch.load(trained / "last.pt", weights_only=True)["average"]
+    parts = torch.load(tmp_path / "last.pt", weights_only=True)["average"]
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [8, 16]
+
+
+def test_it_learns(folder: Path, trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_faster_whisper_loads_it_like_any_other(folder: Path, written: Path) -> None:
+    names = {"model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"}
+    assert names <= {file.name for file in written.iterdir()}
+    model = WhisperModel(str(written), device="cpu", compute_type="int8", cpu_threads=1)
+    assert model.model.is_multilingual
+    assert model.feature_extractor.chunk_length == 3
+    tokenizer = ServedTokenizer(model.hf_tokenizer, True, task="transcribe", language="pl")
+    for token in (tokenizer.sot, tokenizer.eot, tokenizer.no_speech, tokenizer.sot_prev):
+        assert model.hf_tokenizer.id_to_token(token).startswith("<|")
+    assert model.hf_tokenizer.id_to_token(tokenizer.timestamp_begin) == "<|0.00|>"
+    samples, _ = soundfile.read(folder / "0.wav", dtype="float32")
+    segments, info = model.transcribe(samples, beam_size=1, temperature=0.0)
+    assert len(list(segments)) >= 0  # lazy: only now has it run
+    assert f"<|{info.language}|>" in model.hf_tokenizer.get_vocab()
+
+
+def test_the_product_holds_it_to_its_gate(written: Path) -> None:
+    transcriber = load_transcriber(str(written), threads=1)
+    assert transcriber.describe().multilingual
+    assert transcriber.transcribe(np.zeros(16_000, np.int16)) is None
+    assert transcriber.dropped.total() == transcriber.dropped[DropReason.LOW_LOGPROB] == 1
+
+
+def test_its_words_are_measured_as_served(folder: Path, written: Path, tmp_path: Path) -> None:
+    recordings = read_recordings(folder)
+    audio = open_cache(folder / "cache", Path(), [each.path for each in recordings])
+    figures = measure(written, recordings, audio, "test", None)
+    write_figures(figures, tmp_path / "figures.json")
+    read = json.loads((tmp_path / "figures.json").read_text())
+    assert set(read) == {folder.name, f"{folder.name} 10 dB noise"}
+    for errors in read.values():
+        assert errors["recordings"] == 3
+        assert errors["dropped"] == errors["gated_rate"] == 1.0  # its gate lets nothing through
+
+
+def test_no_token_of_a_text_is_suppressed(written: Path) -> None:
+    """faster-whisper suppresses the first tokens of " -", " '" and " ♪"."""
+    from faster_whisper.transcribe import get_suppressed_tokens
+
+    tokenizer = train_tokenizer([*SENTENCES, "x"], 300)
+    assert tokenizer.get_vocab_size() <= 300 + 1608
+    served = ServedTokenizer(tokenizer, True, task="transcribe", language="en")
+    suppressed = set(get_suppressed_tokens(served, [-1]))
+    for text in ("Turn on the light.", "It's a Żółw", "x y z q"):
+        tokens = tokenizer.encode(f" {text}").ids
+        assert not suppressed & set(tokens)
+        assert tokenizer.decode(tokens) == f" {text}"
+
+
+def test_a_language_that_whisper_lacks_is_named() -> None:
+    with pytest.raises(ValueError, match=r"<\|xx\|>"):
+        token_id(train_tokenizer(SENTENCES, 300), "xx")
+
+
+@pytest.fixture(scope="module")
+def maker(folder: Path) -> TextBatchMaker:
+    recordings = read_recordings(folder)
+    return TextBatchMaker(
+        recordings,
+        np.arange(12),
+        open_features(folder / "cache", [each.path for each in recordings]),
+        train_tokenizer(SENTENCES, 300),
+        batch_size=16,
+        window_s=3,
+        padded_s=60,
+        mixture=CONFIG.mixture,
+        augmentation=Augmentation(),
+        seed=5,
+    )
+
+
+def test_a_pool_is_the_same_every_time(maker: TextBatchMaker) -> None:
+    for one, other in zip(maker.pool(3), maker.pool(3), strict=True):
+        assert torch.equal(one.features, other.features)
+        assert torch.equal(one.labels, other.labels)
+    assert len({batch.features.sum().item() for n in (3, 4) for batch in maker.pool(n)}) == 16
+
+
+def test_what_a_batch_asks_for(maker: TextBatchMaker) -> None:
+    """Words or, where there are none, the end at once; the language where there is a voice."""
+    tokenizer = maker.tokenizer
+    languages = {token_id(tokenizer, code) for code in ("en", "de", "pl")}
+    end, silent = (token_id(tokenizer, name) for name in ("endoftext", "nospeech"))
+    seen = set()
+    for batch in maker.pool(0):
+        assert batch.features.shape[1] % 2 == 0
+        for i, words in enumerate(batch.words):
+            labels = [label for label in batch.labels[i].tolist() if label != IGNORED]
+            text = [label for label in labels if label < end]
+            assert labels[-1] == end
+            assert torch.all(batch.features[i, batch.lengths[i] :] == 0)
+            if words is None:
+                assert labels in ([silent, end], [end])
+                seen.add("no voice" if silent in labels else "unknown")
+            else:
+                assert labels[0] in languages
+                assert text == words
+                assert tokenizer.decode(words).strip() in SENTENCES
+                seen.add("timed" if labels[1] > end else "words")
+    assert seen == {"no voice", "unknown", "timed", "words"}
+
+
+def test_without_augmentation_the_features_are_those_served() -> None:
+    """Nothing drawn, nothing changed: the spectrogram goes to power and back."""
+    sound = np.sin(np.arange(16_000) * 0.3).astype(np.float32) * 0.3
+    frames = log_mel(feature_extractor(), sound)
+    # The product leaves out the last frame, which is padding at Whisper's usual rate.
+    assert frames.shape == (FRAMES_PER_SECOND - 1, BANDS)
+    still = Augmentation((1, 1), (1, 1), (0, 0), 0.0, 0.0, 0.0, (0, 0), 0.0, 0.0)
+    noises = [power(torch.from_numpy(frames))]
+    features, lengths = augmented([frames], noises, still, np.random.default_rng(0))
+    assert lengths.tolist() == [len(frames)]
+    assert np.abs(features[0].numpy() - frames).max() < 1e-3
+
+
+def test_corpora_weigh_by_the_root_of_their_size_and_sentences_alike() -> None:
+    def recording(corpus: str, text: str) -> Recording:
+        return Recording("", text, "train", "s", "en", corpus)
+
+    many = [recording("large", "a")] * 12 + [recording("large", "b")] * 4
+    weights = sampling_weights([*many, *[recording("small", "c")] * 4])
+    assert weights[:12].sum() == pytest.approx(weights[12:16].sum())
+    assert weights[:16].sum() == pytest.approx(2 * weights[16:].sum())

@@ -1,0 +1,102 @@
+"""What is said in recordings: tables of one's own, and those of the corpora."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("soundfile", reason="soundfile is not installed: pip install '.[export]'")
+
+from realtime_ser_export.corpora import SpeakerLeakError
+from realtime_ser_export.synthetic_speech import SENTENCES, read_sentences, takes
+from realtime_ser_export.transcripts import (
+    Recording,
+    TranscriptError,
+    plain_words,
+    read_recordings,
+)
+
+
+def write(folder: Path, *lines: str) -> Path:
+    (folder / "transcripts.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_file_and_text_are_enough(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(200)]
+    recordings = read_recordings(write(tmp_path, "file,text", *(f"{n},Yes" for n in names)))
+    assert [each.path for each in recordings] == [str(tmp_path / name) for name in names]
+    assert {(each.text, each.language, each.corpus) for each in recordings} == {
+        ("Yes", "en", tmp_path.name)
+    }
+    dev = [each for each in recordings if each.split == "dev"]
+    assert {each.split for each in recordings} == {"train", "dev"}
+    assert 8 <= len(dev) <= 35
+
+
+def test_all_columns_are_taken(tmp_path: Path) -> None:
+    write(tmp_path, "file,text,split,speaker,language,corpus", "a.wav,Ja,test,anna,de,kiosk")
+    assert read_recordings(tmp_path) == [
+        Recording(str(tmp_path / "a.wav"), "Ja", "test", "anna", "de", "kiosk")
+    ]
+
+
+def test_a_speaker_stays_on_one_side(tmp_path: Path) -> None:
+    write(tmp_path, "file,text,split,speaker", "a.wav,Yes,train,ann", "b.wav,No,dev,ann")
+    with pytest.raises(SpeakerLeakError, match="ann"):
+        read_recordings(tmp_path)
+
+
+def test_a_table_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TranscriptError, match=r"neither transcripts\.csv nor speech\.csv"):
+        read_recordings(tmp_path)
+    with pytest.raises(TranscriptError, match="lacks the column text"):
+        read_recordings(write(tmp_path, "file,words", "a.wav,Yes"))
+    with pytest.raises(TranscriptError, match=r"a\.wav: split 'training' is none of train, dev"):
+        read_recordings(write(tmp_path, "file,text,split", "a.wav,Yes,training"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It's eleven o'clock.", "it's eleven o'clock"),
+        ("It\u2019s  SO -- good!", "it's so good"),
+        ("\u201eRód smoka\u201d to serial.", "ród smoka to serial"),
+        ("ইন্টারনেট।", "ইন্টারনেট"),
+    ],
+)
+def test_what_word_errors_compare(text: str, words: str) -> None:
+    assert plain_words(text) == words
+
+
+def test_takes_are_the_same_every_time_and_voices_keep_to_their_split() -> None:
+    sentences = read_sentences(SENTENCES)
+    assert len(sentences) == len(set(sentences)) > 300
+    assert not any(sentence.startswith("#") for sentence in sentences)
+    first, again = list(takes(sentences[:20])), list(takes(sentences[:20]))
+    assert first == again
+    assert len({take.file for take in first}) == len(first)
+    voices = {
+        split: {take.variant for take in first if take.split == split}
+        for split in ("train", "dev", "test")
+    }
+    assert voices["train"] and voices["dev"] and voices["test"]
+    assert not voices["train"] & (voices["dev"] | voices["test"])
+    assert not voices["dev"] & voices["test"]
+
+
+@pytest.mark.corpus
+def test_the_corpora_have_their_texts_and_tess_is_only_measured(corpora: Path) -> None:
+    recordings = read_recordings(corpora)
+    texts = {}
+    for each in recordings:
+        texts.setdefault(each.corpus, set()).add(each.text)
+    sizes = {corpus: len(found) for corpus, found in texts.items()}
+    assert sizes == {
+        "cremad": 12, "ravdess": 2, "tess": 100, "emodb": 10, "nemo": 90, "banglaser": 1,
+    }  # fmt: skip
+    assert texts["banglaser"] == {""}
+    assert {each.split for each in recordings if each.corpus == "tess"} == {"test"}
+    spoken = set(map(plain_words, read_sentences()))
+    assert set(map(plain_words, texts["tess"])) <= spoken
