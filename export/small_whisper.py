@@ -23,6 +23,8 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from realtime_ser.models.transcriber_profile import PROFILE_FILE
+
 from .corpora import SAMPLE_RATE_HZ
 from .log_mel import BANDS, HOP_SAMPLES
 
@@ -164,7 +166,7 @@ def write_folder(
     window_s: int,
     profile: dict[str, Any],
 ) -> Path:
-    """Convert with CTranslate2, int8, into `folder`, which is made or replaced.
+    """Convert with CTranslate2, int8, into `folder`; other files there, such as a card, stay.
 
     `profile` becomes realtime_ser.json: see `realtime_ser.models.transcriber_profile`.
     """
@@ -186,14 +188,21 @@ def write_folder(
             "sampling_rate": SAMPLE_RATE_HZ,
         },
     )
-    _write_json(checkpoint / "realtime_ser.json", profile)
-    copied = ["tokenizer.json", "preprocessor_config.json", "realtime_ser.json"]
+    copied = ["tokenizer.json", "preprocessor_config.json"]
     converter = TransformersConverter(str(checkpoint), copy_files=copied)
     converter.convert(str(draft), quantization="int8", force=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in draft.iterdir():
+        file.replace(folder / file.name)
+    write_profile(folder, profile)
+    draft.rmdir()
     shutil.rmtree(checkpoint)
     return folder
+
+
+def write_profile(folder: Path, profile: dict[str, Any]) -> None:
+    """Write realtime_ser.json."""
+    _write_json(folder / PROFILE_FILE, profile)
 
 
 def _generation(network: WhisperForConditionalGeneration, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -217,4 +226,4 @@ def _generation(network: WhisperForConditionalGeneration, tokenizer: Tokenizer) 
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

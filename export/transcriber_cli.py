@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realtime_ser.models.transcriber_profile import PROFILE_FILE
+
 if TYPE_CHECKING:
     from .train_transcriber import TranscriberConfig
     from .transcripts import Recording
@@ -58,6 +60,8 @@ def add_verbs(verbs: Any) -> None:
         )
         verb.add_argument("--split", default="test", help="measured split (default: %(default)s)")
         verb.add_argument("--min-avg-logprob", type=float, help="gate (default: from dev)")
+        verb.add_argument("--description", default="", help="what it is for, in one line")
+        verb.add_argument("--license", default="", help="of the weights: the strictest of the data")
         verb.add_argument("--steps", type=int)
         verb.add_argument("--threads", type=int)
 
@@ -66,9 +70,9 @@ def run(options: argparse.Namespace) -> None:
     """Do what the verb says."""
     from .audio_cache import open_cache
     from .log_mel import open_features
-    from .small_whisper import WhisperSizes
+    from .small_whisper import WhisperSizes, write_profile
     from .train_transcriber import train
-    from .word_errors import measure, write_figures
+    from .word_errors import in_words, measure, table, write_figures
 
     config = _config(options)
     recordings = _recordings(options)
@@ -90,7 +94,10 @@ def run(options: argparse.Namespace) -> None:
         _write(options, config, recordings, audio)
     figures = measure(options.out, recordings, audio, options.split, options.sound)
     write_figures(figures, options.work / f"figures-{options.split}.json")
-    _print(figures)
+    if options.verb != "evaluate-transcriber":
+        profile = json.loads((options.out / PROFILE_FILE).read_text(encoding="utf-8"))
+        write_profile(options.out, profile | {"measured": [*in_words(figures)]})
+    print("\n".join(table(figures)))
 
 
 def _config(options: argparse.Namespace) -> TranscriberConfig:
@@ -140,31 +147,22 @@ def _dev_score(
 
 
 def _write(options: argparse.Namespace, config: Any, recordings: Any, audio: Any) -> None:
-    from .small_whisper import parameter_count, write_folder
+    from .small_whisper import parameter_count, write_folder, write_profile
     from .train_transcriber import load_best
     from .word_errors import choose_gate
 
     network, tokenizer, training = load_best(options.work)
-    window_s = config.window_s
-    write_folder(network, tokenizer, options.out, window_s=window_s, profile={})
+    profile: dict[str, Any] = {
+        "description": options.description,
+        "languages": sorted({each.language for each in recordings if each.text}),
+        "license": options.license,
+    }
+    write_folder(network, tokenizer, options.out, window_s=config.window_s, profile=profile)
     gate = options.min_avg_logprob
     if gate is None:
         gate = choose_gate(options.out, recordings, audio)
-    profile = {"gates": {"min_avg_logprob": gate}}
-    write_folder(network, tokenizer, options.out, window_s=window_s, profile=profile)
+    write_profile(options.out, profile | {"gates": {"min_avg_logprob": gate}})
     print(
         f"wrote {options.out}: {parameter_count(network):,} parameters, {training['step']} steps, "
         f"dropping texts under {gate:.2f}"
     )
-
-
-def _print(figures: dict[str, Any]) -> None:
-    print(f"{'':<28}{'clips':>6}{'WER':>8}{'gated':>8}{'dropped':>9}")
-    for name, value in figures.items():
-        if isinstance(value, float):
-            print(f"{name:<28}{'':>6}{'':>8}{'':>8}{value:>9.1%}")
-        else:
-            print(
-                f"{name:<28}{value.recordings:>6}{value.rate:>8.1%}{value.gated_rate:>8.1%}"
-                f"{value.dropped:>9.1%}"
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +163,31 @@ def measure(
                 hear(transcriber, folder, (("", each) for each in sounds))
             )
     return figures
+
+
+def table(figures: dict[str, object]) -> Iterator[str]:
+    """The figures in columns."""
+    yield f"{'':<28}{'clips':>6}{'WER':>8}{'gated':>8}{'dropped':>9}"
+    for name, value in figures.items():
+        if isinstance(value, WordErrors):
+            yield (
+                f"{name:<28}{value.recordings:>6}{value.rate:>8.1%}{value.gated_rate:>8.1%}"
+                f"{value.dropped:>9.1%}"
+            )
+        else:
+            yield f"{name:<28}{'':>6}{'':>8}{'':>8}{value:>9.1%}"
+
+
+def in_words(figures: dict[str, object]) -> Iterator[str]:
+    """The figures as lines for `realtime_ser.json`."""
+    for name, value in figures.items():
+        if isinstance(value, WordErrors):
+            yield (
+                f"{name}: word error rate {value.rate:.1%} on {value.recordings} recordings of "
+                f"held-out speakers, {value.gated_rate:.1%} with dropped ones as errors"
+            )
+        else:
+            yield f"{name}: text dropped for {value:.1%}"
 
 
 def write_figures(figures: dict[str, object], path: Path) -> None:
