@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import webrtcvad
 from numpy.typing import NDArray
 
 from realtime_ser.config import Settings
@@ -72,6 +71,9 @@ class WebrtcDetector:
 
     def reset(self) -> None:
         """Forget the past: the next frame does not follow the last."""
+        # here, so that `realtime-ser doctor` starts on a machine that lacks it
+        import webrtcvad
+
         self._vad = webrtcvad.Vad(self._mode)
 
 
