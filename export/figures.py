@@ -36,7 +36,7 @@ CORPUS_TITLES = {
     "tess": "TESS",
 }
 _LONGEST_SERVED_SAMPLES = 15 * SAMPLE_RATE_HZ
-_DEV_ABSTENTIONS = 0.05
+DEV_ABSTENTIONS = 0.1
 # Another seed than training's: sounds of the same kinds, none of them heard before.
 _CALIBRATION_NOISE_SEED = 9001
 
@@ -91,14 +91,14 @@ class Measurement:
     def calibrate(self) -> Calibration:
         """Temperature with the best likelihood on dev, over all seven labels, as served.
 
-        The threshold is the highest at which no more than 5 % of the dev clips abstain: what is
-        refused beyond that is speech somebody wants an answer for.
+        The threshold is the highest at which no more than 10 % of the dev clips abstain. Of the
+        answers given up so, about a quarter would have been right, hardly more than by chance.
         """
         logits = np.concatenate([self.logits(corpus, "dev") for corpus in TRAINING_CORPORA])
         truth = np.concatenate([self.truth(corpus, "dev") for corpus in TRAINING_CORPORA])
         temperature = fit_temperature(logits, truth)
         confidence = softmax(logits, temperature).max(1)
-        abstain_below = float(np.round(np.quantile(confidence, _DEV_ABSTENTIONS), 3))
+        abstain_below = float(np.round(np.quantile(confidence, DEV_ABSTENTIONS), 3))
         rng = np.random.default_rng(_CALIBRATION_NOISE_SEED)
         bank = NoiseBank(_CALIBRATION_NOISE_SEED, 100)
         sounds = [bank.draw(int(rng.integers(8_000, 64_000)), rng) for _ in range(200)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .corpora import LABELS
-from .figures import Calibration
+from .figures import DEV_ABSTENTIONS, Calibration
 
 Metric = dict[str, Any]
 
@@ -22,7 +22,8 @@ Hears which of seven emotions an actor would be playing in a stretch of speech. 
 trained from scratch: {parameters:,} parameters, log-mel front end in the graph, three conformer
 blocks of width 128, attentive statistics pooling. There is no text part yet.
 
-Labels: {labels}. *Calm* was trained as *neutral*; *boredom* was left out.
+Labels: {labels}.
+*Calm* was trained as *neutral*; *boredom* was left out.
 
 ## Data and licences
 
@@ -61,8 +62,9 @@ Expected calibration error on the test splits, all seven labels allowed: {calibr
 (temperature {temperature:.2f}, fitted on dev).
 
 Below a top probability of {abstain_below:.3f} the model abstains. The threshold is the highest at
-which no more than 5 % of the dev clips do; {noise_abstained:.0%} of 200 computed noises, hums and
-clicks then abstain. What it says to sounds that are not acted emotion:
+which no more than {dev_abstentions:.0%} of the dev clips do; {noise_abstained:.0%} of 200 computed
+noises, hums and clicks then abstain. What it says to sounds that are not acted emotion (share of
+all sounds, those that abstain included):
 
 | heard | abstains | {label_heads} |
 |---|---|{label_rules}|
@@ -114,16 +116,17 @@ def model_card(
 ) -> str:
     """Markdown text. `training` is what `load_best` returned beside the weights."""
     early = [m for m in metrics if m["dataset"].startswith("mean of")]
-    heard = "; ".join(f"{m['value']:.1%} ({m['protocol'].split('; ')[1]})" for m in early)
+    heard = ";\n".join(f"{m['value']:.1%} ({m['protocol'].split('; ')[1]})" for m in early)
     error = next(m["value"] for m in metrics if m["name"] == "expected_calibration_error")
     return _TEMPLATE.format(
         parameters=parameters,
         labels=", ".join(LABELS),
         corpora="\n".join(_corpus_rows(metrics)),
-        early=f"Mean restricted UA of the five test splits by what was heard: {heard}.",
+        early=f"Mean restricted UA of the five test splits by what was heard:\n{heard}.",
         calibration_error=error,
         temperature=calibration.temperature,
         abstain_below=calibration.abstain_below,
+        dev_abstentions=DEV_ABSTENTIONS,
         noise_abstained=calibration.noise_abstained,
         label_heads=" | ".join(LABELS),
         label_rules="|".join("---" for _ in LABELS),

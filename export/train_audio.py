@@ -35,7 +35,7 @@ from .evaluate import mean_recall_over_corpora, predict
 class TrainConfig:
     """How long and how fast; `steps` and `evaluate_every` count optimiser steps."""
 
-    steps: int = 7000
+    steps: int = 5000
     batch_size: int = 32
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.03
