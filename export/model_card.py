@@ -72,6 +72,10 @@ all sounds, those that abstain included):
 
 ## Limits
 
+- **Calm speech is seldom called neutral.** No training corpus has ordinary reading or talking, and
+  its classes are as frequent as each other, which feelings are not: of neutral readers it never
+  heard, {read_neutral:.0%} are heard as neutral (table above). What it says of a calm stranger
+  means little until it has been set against other utterances of the same person.
 - Acted, short, mostly prompted sentences by few people ({speakers} speakers in training). Real
   feelings are quieter, mixed and often not in the voice at all.
 - CREMA-D's own listeners agree with the acted label in 41 % of the clips by ear.
@@ -128,6 +132,7 @@ def model_card(
         abstain_below=calibration.abstain_below,
         dev_abstentions=DEV_ABSTENTIONS,
         noise_abstained=calibration.noise_abstained,
+        read_neutral=_share(metrics, "neutral", "reading"),
         label_heads=" | ".join(LABELS),
         label_rules="|".join("---" for _ in LABELS),
         shares="\n".join(_share_rows(metrics)),
@@ -139,6 +144,15 @@ def model_card(
         dev_recall=training["dev_recall"],
         torch_version=torch_version,
         command=COMMAND,
+    )
+
+
+def _share(metrics: Sequence[Metric], label: str, dataset: str) -> float:
+    """The share of `label` among the answers to the data set whose title holds `dataset`."""
+    return next(
+        float(m["value"])
+        for m in metrics
+        if m["name"] == f"share_{label}" and dataset in m["dataset"]
     )
 
 

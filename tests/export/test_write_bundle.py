@@ -34,6 +34,7 @@ METRICS = [
     metric("expected_calibration_error", 0.04, dataset="all"),
     metric("share_abstained", 0.9, dataset="noise"),
     *(metric(f"share_{label}", 1 / 7, dataset="noise") for label in LABELS),
+    metric("share_neutral", 0.25, dataset="neutral reading"),
 ]
 TRAINING = {
     "total_steps": 10,
@@ -79,6 +80,7 @@ def test_the_card_shows_the_figures(bundle: Path) -> None:
     card = (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "| CREMA-D | 10 | 6 | 0.600 (0.550-0.650) | 0.500 | 0.400 |" in card
     assert "| noise (10) | 90% |" in card
+    assert "25% are heard as neutral" in card
 
 
 def test_a_new_bundle_takes_the_place_of_the_old(tmp_path: Path) -> None:
