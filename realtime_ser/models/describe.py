@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from realtime_ser.errors import ModelUnavailableError
@@ -39,7 +40,7 @@ def describe(bundle: Bundle) -> str:
         *_listed("parts", (_part(part, description) for part in description.parts)),
         ("affect", _affect(description)),
         ("probabilities", _calibration(description)),
-        *_listed("measured", (_metric(metric) for metric in description.metrics)),
+        *_listed("measured", _metrics(description.metrics)),
     ]
     return "\n".join(f"{name:<{_LEFT}}{text}".rstrip() for name, text in rows)
 
@@ -111,14 +112,21 @@ def _calibration(description: BundleDescription) -> str:
     )
 
 
-def _metric(metric: Metric) -> str:
-    counts = []
+def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
+    """The figures under the data that they were measured on."""
+    for place, measured in itertools.groupby(metrics, _measured_on):
+        yield place
+        for metric in measured:
+            yield f"  {metric.value:<7.4g} {metric.name}: {metric.protocol}"
+
+
+def _measured_on(metric: Metric) -> str:
+    facts = [f"{metric.dataset} {metric.split}"]
     if metric.count is not None:
-        counts.append(f"n = {metric.count}")
+        facts.append(f"n = {metric.count}")
     if metric.classes is not None:
-        counts.append(f"{metric.classes} classes")
-    under = ", ".join([metric.protocol, *counts])
-    return f"{metric.name} {metric.value:.4g} on {metric.dataset} {metric.split} ({under})"
+        facts.append(f"{metric.classes} classes")
+    return ", ".join(facts)
 
 
 def format_bytes(count: int) -> str:
