@@ -7,7 +7,7 @@ Seconds and milliseconds appear only on the wire and in the settings, with the u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,18 @@ def samples_from_ms(milliseconds: float) -> int:
 def ms_from_samples(samples: int) -> float:
     """Samples at 16 kHz to milliseconds."""
     return samples * 1000 / SAMPLE_RATE_HZ
+
+
+class Evidence(IntEnum):
+    """How much a frame speaks for speech; anything but NONE is speech.
+
+    LIKELY opens an utterance and keeps it going. Whether it was one at all is up to SURE: coughs,
+    laughs and the babble of a crowd are likely for half a second, hardly sure.
+    """
+
+    NONE = 0
+    LIKELY = 1
+    SURE = 2
 
 
 class ClosedBy(StrEnum):

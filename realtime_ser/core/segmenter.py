@@ -7,9 +7,9 @@ Four states:
 - IDLE: nothing is going on. Speech in `start_voiced_ms` of the last `start_window_ms` opens an
   utterance; its audio begins `pre_roll_ms` before the first speech frame of that window, but never
   before the end of the last utterance.
-- TENTATIVE: an utterance is open but holds less than `min_speech_ms` of speech beyond doubt. Nobody
-  has been told. If `hangover_ms` of silence come first, it never was: clicks and coughs end here.
-  Within `talk_memory_s` of the last utterance doubtful speech counts too: words follow words.
+- TENTATIVE: an utterance is open but holds less than `min_speech_ms` of sure speech. Nobody has
+  been told. If `hangover_ms` of silence come first, it never was: clicks and coughs end here.
+  Within `talk_memory_s` of the last utterance likely speech counts too: words follow words.
 - ACTIVE: it has been announced, and every announced utterance is ended exactly once.
 - PAUSED: `speculate_after_ms` of silence have passed since the last speech frame. This is where
   the final is computed ahead. Speech leads back to ACTIVE, `hangover_ms` of silence to the end.
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from realtime_ser.config import Settings
-from realtime_ser.types import FRAME_SAMPLES, ClosedBy, ms_from_samples, samples_from_ms
+from realtime_ser.types import FRAME_SAMPLES, ClosedBy, Evidence, ms_from_samples, samples_from_ms
 
 FRAME_MS = ms_from_samples(FRAME_SAMPLES)
 
@@ -130,9 +130,12 @@ Action = SpeechStarted | SpeechPaused | SpeechResumed | SpeechEnded
 class _Frame:
     start: int
     end: int
-    is_speech: bool
-    is_sure: bool
+    evidence: Evidence
     energy: float
+
+    @property
+    def is_speech(self) -> bool:
+        return self.evidence is not Evidence.NONE
 
 
 class Segmenter:
@@ -175,15 +178,15 @@ class Segmenter:
         window = self._recent[0].start if self._recent else position
         return max(self._earliest_start, window - self._pre_roll_samples)
 
-    def push(self, start: int, end: int, speech: float, energy: float) -> list[Action]:
+    def push(self, start: int, end: int, evidence: Evidence, energy: float) -> list[Action]:
         """Take the next frame.
 
         Args:
             start, end: its samples in the stream.
-            speech: the detector's decision; see `SpeechDetector.detect`.
+            evidence: the detector's decision.
             energy: anything that grows with loudness; only used to find the quietest frame.
         """
-        frame = _Frame(start, end, speech > 0, speech >= 1, energy)
+        frame = _Frame(start, end, evidence, energy)
         if self._state is State.IDLE:
             self._recent.append(frame)
         else:
@@ -283,7 +286,7 @@ class Segmenter:
             if self._speech_frames == 0:
                 self._onset = frame.start
             self._speech_frames += 1
-            self._sure_frames += frame.is_sure
+            self._sure_frames += frame.evidence is Evidence.SURE
             self._silent_frames = 0
         else:
             self._silent_frames += 1

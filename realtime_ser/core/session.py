@@ -40,6 +40,7 @@ from realtime_ser.types import (
     AnalysisJob,
     AudioChunk,
     ClosedBy,
+    Evidence,
     JobKind,
     Samples,
     Utterance,
@@ -50,14 +51,10 @@ from realtime_ser.types import (
 class SpeechDetector(Protocol):
     """Says of each frame in turn whether it is speech. One instance a stream."""
 
-    def detect(self, frame: Samples, in_speech: bool) -> float:
+    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
         """Judge the next frame, int16 [FRAME_SAMPLES].
 
-        0 is no speech, 1 (or True) is speech beyond doubt. What lies between is speech that opens
-        an utterance and keeps it going, but counts towards `min_speech_ms` only when the last
-        utterance is not long ago.
-
-        `in_speech` says that an utterance is open, so that less evidence is needed to go on.
+        `in_speech` says that an utterance is open, so that less is needed to go on.
         """
         ...
 
@@ -213,10 +210,10 @@ class Session:
     def _take_frame(self, frame: Frame) -> None:
         self.judged = frame.end
         self._timeline.append(frame.start, frame.samples[: frame.end - frame.start])
-        speech = self._detector.detect(frame.samples, self._segmenter.in_utterance)
+        evidence = self._detector.detect(frame.samples, self._segmenter.in_utterance)
         samples = frame.samples.astype(np.float32)
         energy = float(samples @ samples)
-        for action in self._segmenter.push(frame.start, frame.end, speech, energy):
+        for action in self._segmenter.push(frame.start, frame.end, evidence, energy):
             self._act(action)
         self._ask_partial(frame.end)
         self._timeline.forget_before(self._segmenter.first_needed_sample(frame.end))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from realtime_ser.config import Settings
 from realtime_ser.errors import ModelUnavailableError
-from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
+from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Evidence, Samples
 
 WINDOW_SAMPLES = 512
 CONTEXT_SAMPLES = 64
@@ -33,8 +33,6 @@ LEAD_IN_FRAMES = 20
 HOLD_FRAMES = 20
 """Frames for which Silero stays awake after the last one that webrtcvad called speech."""
 
-NO_SPEECH, LIKELY_SPEECH, SURE_SPEECH = 0.0, 0.5, 1.0
-
 _INPUT_SAMPLES = CONTEXT_SAMPLES + WINDOW_SAMPLES
 _OVERLAP_SAMPLES = _INPUT_SAMPLES - FRAME_SAMPLES
 _STATE_SHAPE = (1, 1, 128)
@@ -42,20 +40,17 @@ _STATE_SHAPE = (1, 1, 128)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Silero's probabilities at which speech begins, goes on, and is beyond doubt."""
+    """Silero's probabilities at which speech begins, goes on, and is sure."""
 
     enter: float
     stay: float
     sure: float
 
-    def decide(self, probability: float, in_speech: bool) -> float:
-        """0 for no speech, 1 for speech beyond doubt, 0.5 for speech between.
-
-        Coughs, laughs and the babble of a crowd reach `enter` for half a second, hardly `sure`.
-        """
+    def decide(self, probability: float, in_speech: bool) -> Evidence:
+        """What a probability says; see `Evidence`."""
         if probability < (self.stay if in_speech else self.enter):
-            return NO_SPEECH
-        return SURE_SPEECH if probability >= self.sure else LIKELY_SPEECH
+            return Evidence.NONE
+        return Evidence.SURE if probability >= self.sure else Evidence.LIKELY
 
 
 class WebrtcDetector:
@@ -65,9 +60,10 @@ class WebrtcDetector:
         self._mode = mode
         self.reset()
 
-    def detect(self, frame: Samples, in_speech: bool) -> float:
-        """1 for speech, 0 for none, of the next frame, int16 [480]; `in_speech` changes nothing."""
-        return float(self._vad.is_speech(frame.tobytes(), SAMPLE_RATE_HZ))
+    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
+        """Judge the next frame, int16 [480]; `in_speech` changes nothing."""
+        is_speech = self._vad.is_speech(frame.tobytes(), SAMPLE_RATE_HZ)
+        return Evidence.SURE if is_speech else Evidence.NONE
 
     def reset(self) -> None:
         """Forget the past: the next frame does not follow the last."""
@@ -84,7 +80,7 @@ class SileroDetector:
         self._thresholds = thresholds
         self._silero = Silero(lead_in_frames=0)
 
-    def detect(self, frame: Samples, in_speech: bool) -> float:
+    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
         """Judge the next frame, int16 [480]; see `Thresholds.decide`."""
         self._silero.hear(frame)
         return self._thresholds.decide(self._silero.probability(), in_speech)
@@ -108,14 +104,14 @@ class ConfirmedDetector:
         self._silero = Silero(LEAD_IN_FRAMES)
         self._unvoiced_frames = HOLD_FRAMES
 
-    def detect(self, frame: Samples, in_speech: bool) -> float:
+    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
         """Judge the next frame, int16 [480]; see `Thresholds.decide`."""
-        voiced = self._webrtc.detect(frame, in_speech) > 0
+        voiced = self._webrtc.detect(frame, in_speech) is not Evidence.NONE
         self._unvoiced_frames = 0 if voiced else self._unvoiced_frames + 1
         self._silero.hear(frame)
         if self._unvoiced_frames > HOLD_FRAMES:
             self._silero.sleep()
-            return NO_SPEECH
+            return Evidence.NONE
         return self._thresholds.decide(self._silero.probability(), in_speech and voiced)
 
     def reset(self) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timelines import LOUD, QUIET, segment
+from timelines import EVIDENCE, LOUD, QUIET, segment
 
 from realtime_ser.config import Settings
 from realtime_ser.core.segmenter import (
@@ -16,7 +16,7 @@ from realtime_ser.core.segmenter import (
     SpeechStarted,
     State,
 )
-from realtime_ser.types import FRAME_SAMPLES, ClosedBy
+from realtime_ser.types import FRAME_SAMPLES, ClosedBy, Evidence
 
 F = FRAME_SAMPLES
 
@@ -37,8 +37,9 @@ def actions_of(line: str, settings: Settings = SMALL) -> list[Action]:
     segmenter = Segmenter(settings)
     actions = []
     for index, mark in enumerate(line):
-        energy = {"#": LOUD, ".": QUIET, "+": LOUD / 4}[mark]
-        actions += segmenter.push(index * F, (index + 1) * F, mark in "#+", energy)
+        energy = {"#": LOUD, ".": QUIET, "q": LOUD / 4}[mark]
+        evidence = EVIDENCE[mark.replace("q", "#")]
+        actions += segmenter.push(index * F, (index + 1) * F, evidence, energy)
     return actions + segmenter.close(ClosedBy.EOF, len(line) * F)
 
 
@@ -89,7 +90,7 @@ def test_end_of_audio_closes_what_was_announced_and_drops_what_was_not() -> None
 
 
 def test_a_long_utterance_is_cut_at_its_quietest_late_frame() -> None:
-    line = "#" * 10 + "+" + "#" * 39 + "+" + "#" * 20 + "....."
+    line = "#" * 10 + "q" + "#" * 39 + "q" + "#" * 20 + "....."
     actions = actions_of(line)
     assert actions[:3] == [
         SpeechStarted(0, 0),
@@ -117,7 +118,7 @@ def test_a_gap_ends_the_utterance_and_bars_the_pre_roll() -> None:
     started = [
         action
         for index in range(100, 104)
-        for action in segmenter.push(index * F, (index + 1) * F, True, LOUD)
+        for action in segmenter.push(index * F, (index + 1) * F, Evidence.SURE, LOUD)
     ]
     assert started == [SpeechStarted(start=100 * F, onset=100 * F)]
 

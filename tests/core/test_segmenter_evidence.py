@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from timelines import EVIDENCE
 
 from realtime_ser.config import Settings
 from realtime_ser.core.segmenter import Segmenter, SpeechStarted
@@ -26,8 +27,7 @@ def starts(line: str, settings: Settings = SETTINGS) -> list[int]:
     announced = []
     for index, mark in enumerate(line):
         start = index * FRAME_SAMPLES
-        evidence = {"#": 1.0, "+": 0.5, ".": 0.0}[mark]
-        actions = segmenter.push(start, start + FRAME_SAMPLES, evidence, 0.0)
+        actions = segmenter.push(start, start + FRAME_SAMPLES, EVIDENCE[mark], 0.0)
         announced += [index for action in actions if isinstance(action, SpeechStarted)]
     return announced
 

@@ -15,9 +15,6 @@ from realtime_ser.errors import ModelUnavailableError
 from realtime_ser.io.file import AudioFile
 from realtime_ser.models.speech import (
     HOLD_FRAMES,
-    LIKELY_SPEECH,
-    NO_SPEECH,
-    SURE_SPEECH,
     ConfirmedDetector,
     Silero,
     SileroDetector,
@@ -28,7 +25,7 @@ from realtime_ser.models.speech import (
     silero_session,
 )
 from realtime_ser.samples import sample_path
-from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, ClosedBy, Samples
+from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, ClosedBy, Evidence, Samples
 
 KINDS = ("webrtc", "silero", "both")
 
@@ -47,9 +44,9 @@ def noise(seconds: float, level_dbfs: float) -> Samples:
     return (wave * 10 ** (level_dbfs / 20)).clip(-32768, 32767).astype(np.int16)
 
 
-def hear(detector: SpeechDetector, samples: Samples) -> list[float]:
+def hear(detector: SpeechDetector, samples: Samples) -> list[Evidence]:
     """Decisions with `in_speech` following the detector's own word."""
-    said: list[float] = []
+    said: list[Evidence] = []
     for frame in frames_of(samples):
         said.append(detector.detect(frame, bool(said and said[-1] > 0)))
     return said
@@ -79,8 +76,8 @@ def test_webrtc_hears_every_frame_once(mode: int) -> None:
     # webrtcvad adapts with every call: one call more or less would change what follows
     samples = np.concatenate([noise(1, -40), sample("short")])
     plain = webrtcvad.Vad(mode)
-    expected = [float(plain.is_speech(f.tobytes(), SAMPLE_RATE_HZ)) for f in frames_of(samples)]
-    assert hear(WebrtcDetector(mode), samples) == expected
+    expected = [plain.is_speech(f.tobytes(), SAMPLE_RATE_HZ) for f in frames_of(samples)]
+    assert [bool(said) for said in hear(WebrtcDetector(mode), samples)] == expected
     assert 0 < sum(expected) < len(expected)
 
 
@@ -142,15 +139,15 @@ def test_noise_is_no_utterance_though_webrtc_alone_hears_speech_in_it() -> None:
 @pytest.mark.parametrize(
     ("probability", "outside", "inside"),
     [
-        (0.24, NO_SPEECH, NO_SPEECH),
-        (0.25, NO_SPEECH, LIKELY_SPEECH),
-        (0.49, NO_SPEECH, LIKELY_SPEECH),
-        (0.5, LIKELY_SPEECH, LIKELY_SPEECH),
-        (0.79, LIKELY_SPEECH, LIKELY_SPEECH),
-        (0.8, SURE_SPEECH, SURE_SPEECH),
+        (0.24, Evidence.NONE, Evidence.NONE),
+        (0.25, Evidence.NONE, Evidence.LIKELY),
+        (0.49, Evidence.NONE, Evidence.LIKELY),
+        (0.5, Evidence.LIKELY, Evidence.LIKELY),
+        (0.79, Evidence.LIKELY, Evidence.LIKELY),
+        (0.8, Evidence.SURE, Evidence.SURE),
     ],
 )
-def test_thresholds(probability: float, outside: float, inside: float) -> None:
+def test_thresholds(probability: float, outside: Evidence, inside: Evidence) -> None:
     thresholds = Thresholds(enter=0.5, stay=0.25, sure=0.8)
     assert thresholds.decide(probability, in_speech=False) == outside
     assert thresholds.decide(probability, in_speech=True) == inside

@@ -20,10 +20,12 @@ from realtime_ser.types import (
     AnalysisJob,
     AudioChunk,
     Emotion,
+    Evidence,
     Samples,
 )
 
 LOUD, QUIET = 8000, 10
+EVIDENCE = {"#": Evidence.SURE, "+": Evidence.LIKELY, ".": Evidence.NONE}
 
 
 def audio(line: str) -> Samples:
@@ -50,8 +52,9 @@ def chunks(samples: Samples, sizes: Iterable[int]) -> list[AudioChunk]:
 class LoudnessDetector:
     """Speech is what is loud: the smallest real detector."""
 
-    def detect(self, frame: Samples, in_speech: bool) -> bool:
-        return bool(np.abs(frame.astype(np.int32)).mean() > (LOUD + QUIET) / 2)
+    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
+        is_loud = np.abs(frame.astype(np.int32)).mean() > (LOUD + QUIET) / 2
+        return Evidence.SURE if is_loud else Evidence.NONE
 
     def reset(self) -> None:
         pass
@@ -80,6 +83,6 @@ def segment(segmenter: Segmenter, line: str) -> str:
     for index, mark in enumerate(line):
         start = index * FRAME_SAMPLES
         energy = LOUD if mark == "#" else QUIET
-        actions = segmenter.push(start, start + FRAME_SAMPLES, mark == "#", energy)
+        actions = segmenter.push(start, start + FRAME_SAMPLES, EVIDENCE[mark], energy)
         drawn.append("".join(marks[type(action)] for action in actions) or "-")
     return "".join(drawn)
