@@ -132,6 +132,13 @@ def test_the_inline_driver_says_the_same_whatever_the_blocks(size: int) -> None:
     assert list(offline(blocks(size=size))) == list(offline(blocks()))
 
 
+def test_ten_minutes_in_one_chunk_say_what_small_blocks_say() -> None:
+    line = (LINE * 140)[:20_000]
+    at_once = lasting(offline(blocks(line, size=10**7)))
+    assert len([event for event in at_once if isinstance(event, EmotionFinal)]) > 300
+    assert at_once == lasting(offline(blocks(line)))
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(50, 9000))
 def test_the_live_driver_says_what_the_inline_driver_says(size: int) -> None:
