@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,24 @@ class Augmentation:
     noise_ratio_db: tuple[float, float] = (3.0, 35.0)
     masked_bands: float = 8.0
     masked_share: float = 0.1
+
+    def eased(self, strength: float) -> Augmentation:
+        """The same at a strength of 0 (only the loudness varies) to 1."""
+
+        def nearer(factors: tuple[float, float]) -> tuple[float, float]:
+            low, high = factors
+            return 1 + (low - 1) * strength, 1 + (high - 1) * strength
+
+        return replace(
+            self,
+            tempo=nearer(self.tempo),
+            vocal_tract=nearer(self.vocal_tract),
+            equaliser_db=self.equaliser_db * strength,
+            low_pass_probability=self.low_pass_probability * strength,
+            noise_probability=self.noise_probability * strength,
+            masked_bands=self.masked_bands * strength,
+            masked_share=self.masked_share * strength,
+        )
 
 
 def augmented(

@@ -34,7 +34,7 @@ from .log_mel import (
     window_frames,
 )
 from .small_whisper import TIMESTAMP_S, token_id
-from .transcripts import Recording
+from .transcripts import Recording, plain_words
 
 IGNORED = -100
 """The label of positions that are not learnt: cross_entropy's default."""
@@ -42,11 +42,19 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What a batch is made of; shares and probabilities 0..1."""
+    """What a batch is made of; shares and probabilities 0..1.
+
+    Attributes:
+        corrupted: share of the decoder's text tokens that are replaced at random. With the words
+            before it at hand, the next word of a known sentence needs no listening.
+        easy_pools: how many pools it takes for the augmentation to reach its full strength.
+    """
 
     no_voice: float = 0.06
     unknown_speech: float = 0.12
     timestamps: float = 0.15
+    corrupted: float = 0.3
+    easy_pools: int = 200
     full_window: float = 0.1
     padded: float = 0.01
     noise_sounds: int = 150
@@ -62,6 +70,7 @@ class TextBatch:
         tokens: int64 [batch, length], what the decoder is given.
         labels: int64 [batch, length], what it is to answer, or `IGNORED`.
         words: for each example its text tokens; None where it has no words.
+        letters: for each example the places of its letters in the alphabet, for the alignment.
     """
 
     features: Tensor
@@ -69,17 +78,18 @@ class TextBatch:
     tokens: Tensor
     labels: Tensor
     words: list[list[int] | None]
+    letters: list[list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Frames, and the words in them: None when they are not known, and no language without voice.
+    """Frames, and the text in them: None when it is not known, and no language without voice.
 
     `speech` are the first and one-past-last frame of it.
     """
 
     frames: Frames
-    words: list[int] | None
+    text: str | None
     language: str | None
     speech: tuple[int, int]
 
@@ -126,6 +136,8 @@ class TextBatchMaker:
             text: tokenizer.encode(f" {text}").ids
             for text in {recordings[i].text for i in self.known}
         }
+        alphabet = sorted({letter for text in self.words for letter in plain_words(text)})
+        self.alphabet = {letter: place for place, letter in enumerate(alphabet)}
         self.noises = noise_frames(NoiseBank(seed, mixture.noise_sounds).sounds)
         self.batch_size, self.seed = batch_size, seed
         self.window_frames = window_frames(window_s)
@@ -143,7 +155,8 @@ class TextBatchMaker:
         examples = [self._example(rng) for _ in range(self.batch_size * POOL_BATCHES)]
         by_length = np.argsort([len(each.frames) for each in examples], kind="stable")
         parts = by_length.reshape(POOL_BATCHES, -1)
-        batches = [self._batch([examples[i] for i in part], rng) for part in parts]
+        rules = self.augmentation.eased(min(1.0, number / max(1, self.mixture.easy_pools)))
+        batches = [self._batch([examples[i] for i in part], rules, rng) for part in parts]
         return [batches[i] for i in rng.permutation(POOL_BATCHES)]
 
     def _example(self, rng: np.random.Generator) -> Example:
@@ -161,9 +174,7 @@ class TextBatchMaker:
         lead, tail = (int(x * FRAMES_PER_SECOND) for x in rng.uniform((0.1, 0.04), (0.46, 0.26)))
         frames = self.features.cut(index, lead, tail)[: self.window_frames]
         lead = min(lead, first)
-        return Example(
-            frames, self.words[recording.text], recording.language, (lead, lead + last - first)
-        )
+        return Example(frames, recording.text, recording.language, (lead, lead + last - first))
 
     def _no_voice(self, rng: np.random.Generator) -> Frames:
         noise = self.noises[int(rng.integers(len(self.noises)))]
@@ -192,14 +203,14 @@ class TextBatchMaker:
             pieces.append(frames[start : start + size])
         return np.concatenate(pieces)
 
-    def _batch(self, examples: list[Example], rng: np.random.Generator) -> TextBatch:
+    def _batch(
+        self, examples: list[Example], rules: Augmentation, rng: np.random.Generator
+    ) -> TextBatch:
         window = rng.random()
         if window < self.mixture.padded:
             # As long as what plain faster-whisper pads to; few clips, for it is slow.
             examples = examples[:: max(1, len(examples) // 4)]
-        features, lengths = augmented(
-            [each.frames for each in examples], self.noises, self.augmentation, rng
-        )
+        features, lengths = augmented([each.frames for each in examples], self.noises, rules, rng)
         longest = int(lengths.max())
         frames = longest + 1 + int(rng.uniform(0.1, 1.0) * FRAMES_PER_SECOND)
         if window < self.mixture.padded:
@@ -223,7 +234,8 @@ class TextBatchMaker:
             lengths.clamp(max=frames),
             tokens,
             labels,
-            [each.words for each in examples],
+            [None if each.text is None else self.words[each.text] for each in examples],
+            [[self.alphabet[c] for c in plain_words(each.text or "")] for each in examples],
         )
 
     def _tokens(
@@ -234,14 +246,17 @@ class TextBatchMaker:
         start, end = ids["startoftranscript"], ids["endoftext"]
         language = token_id(self.tokenizer, example.language or "en")
         prompt = [start, language, ids["transcribe"]]
-        if example.words is None:
+        if example.text is None:
             # Of unknown speech not even the language is known.
             first = ids["nospeech"] if example.language is None else IGNORED
             return [*prompt, ids["notimestamps"]], [first, IGNORED, IGNORED, end]
+        words = self.words[example.text]
+        replaced = rng.random(len(words)) < self.mixture.corrupted
+        random = rng.integers(0, end, len(words))
+        heard = [int(r) if swap else w for w, r, swap in zip(words, random, replaced, strict=True)]
         if rng.random() >= self.mixture.timestamps:
-            given = [*prompt, ids["notimestamps"], *example.words]
-            return given, [language, IGNORED, IGNORED, *example.words, end]
+            given = [*prompt, ids["notimestamps"], *heard]
+            return given, [language, IGNORED, IGNORED, *words, end]
         times = (frame * rate / FRAMES_PER_SECOND / TIMESTAMP_S for frame in example.speech)
         begin, stop = (self._first_timestamp + round(time) for time in times)
-        given = [*prompt, begin, *example.words, stop]
-        return given, [language, IGNORED, begin, *example.words, stop, end]
+        return [*prompt, begin, *heard, stop], [language, IGNORED, begin, *words, stop, end]

@@ -1,10 +1,10 @@
 """The training loop of the miniature transcriber.
 
 A standard Whisper loop (cross-entropy on the decoder's tokens) with one addition for a start from
-nothing: a second, connectionist loss on the encoder (Kim, Hori & Watanabe, "Joint CTC-attention
-based end-to-end speech recognition", ICASSP 2017). It teaches the encoder where sounds are before
-the decoder has learnt where to look; its one layer is thrown away afterwards. The written weights
-are an exponential moving average, and the best of them on dev is kept.
+nothing: a second, connectionist loss on the encoder, over letters (Kim, Hori & Watanabe, "Joint
+CTC-attention based end-to-end speech recognition", ICASSP 2017). It teaches the encoder where
+sounds are before the decoder has learnt where to look; its one layer is thrown away afterwards. The
+written weights are an exponential moving average, and the best of them on dev is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from .small_whisper import (
     decode,
     encode,
     parameter_count,
-    token_id,
     train_tokenizer,
 )
 from .text_batches import IGNORED, Mixture, TextBatch, TextBatchMaker
@@ -80,16 +79,20 @@ class TranscriberTrainer:
     """Everything that changes during training, and how it is saved and restored."""
 
     def __init__(
-        self, sizes: WhisperSizes, tokenizer: Tokenizer, config: TranscriberConfig, folder: Path
+        self,
+        sizes: WhisperSizes,
+        tokenizer: Tokenizer,
+        letters: int,
+        config: TranscriberConfig,
+        folder: Path,
     ) -> None:
         torch.set_num_threads(config.threads)
         torch.set_flush_denormal(True)
         torch.manual_seed(config.seed)
         self.config, self.folder, self.tokenizer, self.sizes = config, folder, tokenizer, sizes
         self.network = build_network(sizes, tokenizer)
-        # Blank is last; ids of text are those below <|endoftext|>.
-        self.blank = token_id(tokenizer, "endoftext")
-        self.alignment = torch.nn.Linear(sizes.width, self.blank + 1)
+        self.blank = letters
+        self.alignment = torch.nn.Linear(sizes.width, letters + 1)
         self.average = copy.deepcopy(self.network).eval()
         parameters = [*self.network.parameters(), *self.alignment.parameters()]
         self.parameters = [each for each in parameters if each.requires_grad]
@@ -127,18 +130,18 @@ class TranscriberTrainer:
         self.losses.append((text_loss.item(), alignment_loss.item()))
 
     def _alignment_loss(self, encoded: Tensor, batch: TextBatch) -> Tensor:
-        known = [i for i, words in enumerate(batch.words) if words]
+        known = [i for i, letters in enumerate(batch.letters) if letters]
         if not known:
             return encoded.sum() * 0
-        words = [batch.words[i] or [] for i in known]
-        # A place behind the end, for a blank where the last token needs it.
+        letters = [batch.letters[i] for i in known]
+        # A place behind the end, for a blank where the last letter needs it.
         positions = (batch.lengths[known] // 2 + 1).clamp(max=encoded.shape[1])
         logits = self.alignment(encoded[known, : int(positions.max())])
         return torch.nn.functional.ctc_loss(
             logits.log_softmax(2).transpose(0, 1),
-            torch.tensor([token for row in words for token in row]),
+            torch.tensor([letter for row in letters for letter in row]),
             positions,
-            torch.tensor([len(row) for row in words]),
+            torch.tensor([len(row) for row in letters]),
             blank=self.blank,
             zero_infinity=True,
         )
@@ -227,7 +230,7 @@ def train(
         augmentation=config.augmentation,
         seed=config.seed,
     )
-    trainer = TranscriberTrainer(sizes, tokenizer, config, folder)
+    trainer = TranscriberTrainer(sizes, tokenizer, len(maker.alphabet), config, folder)
     resumed = trainer.restore()
     print(
         f"{parameter_count(trainer.network):,} parameters, {len(training)} recordings of "
