@@ -46,25 +46,27 @@ Score = Callable[[Any, Tokenizer], float]
 class TranscriberConfig:
     """How long and how fast; `steps` and `evaluate_every` count optimiser steps.
 
-    `window_s` is what the transcriber hears at a time, in whole seconds.
+    `window_s` is what the transcriber hears at a time, in whole seconds; `emphasis` are factors for
+    corpora to be drawn from more often than the others.
     """
 
     steps: int = 4000
     batch_size: int = 32
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2.2e-3
     weight_decay: float = 0.02
     warmup_steps: int = 250
     decay_share: float = 0.3
     average_decay: float = 0.995
     label_smoothing: float = 0.1
     connectionist_weight: float = 0.5
-    evaluate_every: int = 400
+    evaluate_every: int = 800
     save_every: int = 160
     window_s: int = 8
     seed: int = 1
     threads: int = 1
     mixture: Mixture = field(default_factory=Mixture)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    emphasis: dict[str, float] = field(default_factory=dict)
 
 
 def learning_rate_at(step: int, config: TranscriberConfig) -> float:
@@ -229,6 +231,7 @@ def train(
         mixture=config.mixture,
         augmentation=config.augmentation,
         seed=config.seed,
+        emphasis=config.emphasis,
     )
     trainer = TranscriberTrainer(sizes, tokenizer, len(maker.alphabet), config, folder)
     resumed = trainer.restore()

@@ -62,8 +62,21 @@ def add_verbs(verbs: Any) -> None:
         verb.add_argument("--min-avg-logprob", type=float, help="gate (default: from dev)")
         verb.add_argument("--description", default="", help="what it is for, in one line")
         verb.add_argument("--license", default="", help="of the weights: the strictest of the data")
+        verb.add_argument(
+            "--emphasis",
+            type=_factor,
+            action="append",
+            default=[],
+            metavar="CORPUS=FACTOR",
+            help="draw this corpus more often; for one that lags behind on dev",
+        )
         verb.add_argument("--steps", type=int)
         verb.add_argument("--threads", type=int)
+
+
+def _factor(text: str) -> tuple[str, float]:
+    corpus, _, factor = text.partition("=")
+    return corpus, float(factor)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -103,7 +116,8 @@ def run(options: argparse.Namespace) -> None:
 def _config(options: argparse.Namespace) -> TranscriberConfig:
     from .train_transcriber import TranscriberConfig
 
-    given = {"steps": options.steps, "threads": options.threads}
+    emphasis = dict(options.emphasis)
+    given = {"steps": options.steps, "threads": options.threads, "emphasis": emphasis}
     return TranscriberConfig(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -239,11 +239,26 @@ def test_without_augmentation_the_features_are_those_served() -> None:
     assert np.abs(features[0].numpy() - frames).max() < 1e-3
 
 
-def test_corpora_weigh_by_the_root_of_their_size_and_sentences_alike() -> None:
+def test_the_speech_is_never_at_the_same_place(maker: TextBatchMaker) -> None:
+    """The recordings begin with sound; the pause put before it is quiet, and varies."""
+    rng = np.random.default_rng(1)
+    known = [each for each in (maker._example(rng) for _ in range(60)) if each.text]
+    starts = {each.speech[0] for each in known}
+    assert len(starts) > 10
+    for each in known:
+        first, last = each.speech
+        assert 0 < first < last < len(each.frames)
+        loudest = each.frames[first:last].max()
+        assert each.frames[:first].max(initial=-9) < loudest - 0.5
+
+
+def test_corpora_weigh_by_the_root_of_their_sentences_which_weigh_alike() -> None:
     def recording(corpus: str, text: str) -> Recording:
         return Recording("", text, "train", "s", "en", corpus)
 
-    many = [recording("large", "a")] * 12 + [recording("large", "b")] * 4
-    weights = sampling_weights([*many, *[recording("small", "c")] * 4])
-    assert weights[:12].sum() == pytest.approx(weights[12:16].sum())
-    assert weights[:16].sum() == pytest.approx(2 * weights[16:].sum())
+    four = [recording("four", text) for text in "aaaaaaabcd"]
+    weights = sampling_weights([*four, *[recording("one", "e")] * 50], {})
+    assert weights[:7].sum() == pytest.approx(weights[7])
+    assert weights[:10].sum() == pytest.approx(2 * weights[10:].sum())
+    weights = sampling_weights([*four, recording("one", "e")], {"one": 6.0})
+    assert weights[10] == pytest.approx(0.75)
