@@ -32,9 +32,7 @@ def describe(bundle: Bundle) -> str:
         ("sha256", bundle.hash),
         ("size", f"{format_bytes(total)} in {len(description.files)} files"),
         ("licence", f"{description.licence.weights} (the weights)"),
-        *_listed(
-            "data", (f"{u.name}, {u.licence}: {u.used_for}" for u in description.licence.data)
-        ),
+        *_listed("data", (_data_use(use) for use in description.licence.data)),
         ("languages", ", ".join(description.languages)),
         ("labels", ", ".join(description.labels)),
         *_listed("parts", (_part(part, description) for part in description.parts)),
