@@ -3,12 +3,16 @@
 A take is a sentence in one voice, at one rate and pitch, all drawn from a generator seeded by the
 take, so that the same espeak-ng gives the same corpus. The voices (a language and a variant) play
 the part of speakers: those of dev and test are never heard in training.
+
+Sentences that the transcriber is *not* to know are spoken too, and written down without their
+words: a closed vocabulary has to hear what is outside it.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +23,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from realtime_ser.types import Samples
+
 from .corpora import SAMPLE_RATE_HZ
-from .transcripts import COLUMNS
+from .transcripts import COLUMNS, plain_words
 
 SENTENCES = Path(__file__).with_name("sentences.txt")
 CORPUS = "espeak"
@@ -35,13 +41,26 @@ _DEV = "m8 Alicia Henrique steph2"
 _TEST = "m4 f2 m5 aunty marcelo Hugo steph3"
 _VARIANTS_OF_SPLIT = {"train": _TRAIN.split(), "dev": _DEV.split(), "test": _TEST.split()}
 _TAKES_OF_SPLIT = {"train": 12, "dev": 1, "test": 2}
+_UNKNOWN_FOR_DEV = 12  # every so manieth; the others are for training
+
+# A sentence that everybody reads out alike: no digits, no abbreviations, no marks but these.
+_PLAIN_LINE = re.compile(r"[A-Za-z][a-z]*(?:[',]?[ ']?[A-Za-z]+){2,14}[.!?]?")
+
+# espeak-ng begins with its first sample; a room is heard before anybody speaks in it.
+_PAUSE_BEFORE_S = 0.5
+_PAUSE_BEHIND_S = 0.4
+_ROOM_DBFS = (-90.0, -50.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One sentence as espeak-ng is to say it; `pitch` 0 to 99, rate in words per minute."""
+    """One sentence as espeak-ng is to say it; `pitch` 0 to 99, rate in words per minute.
+
+    `known` says whether the transcriber is to learn its words.
+    """
 
     text: str
+    known: bool
     split: str
     accent: str
     variant: str
@@ -60,30 +79,56 @@ def read_sentences(path: Path = SENTENCES) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def read_unknown(path: Path, known: Sequence[str]) -> list[str]:
+    """The lines of a text file that are sentences of 3 to 15 plain words, each once, none known."""
+    seen = set(map(plain_words, known))
+    kept = []
+    for line in read_sentences(path):
+        if _PLAIN_LINE.fullmatch(line) and plain_words(line) not in seen:
+            seen.add(plain_words(line))
+            kept.append(line)
+    return kept
+
+
 def takes(sentences: Sequence[str]) -> Iterator[Take]:
-    """All takes of all sentences, those of a split in voices of its own."""
-    number = 0
-    for split, count in _TAKES_OF_SPLIT.items():
-        variants = _VARIANTS_OF_SPLIT[split]
-        for sentence in sentences:
-            for _ in range(count):
-                rng = np.random.default_rng((7, number))
-                yield Take(
-                    text=sentence,
-                    split=split,
-                    accent=_ACCENTS[
-                        int(rng.choice(len(_ACCENTS), p=(0.3, 0.3, 0.1, 0.1, 0.1, 0.1)))
-                    ],
-                    variant=variants[int(rng.integers(len(variants)))],
-                    pitch=int(rng.integers(15, 95)),
-                    words_per_minute=int(rng.integers(115, 225)),
-                    number=number,
-                )
-                number += 1
+    """All takes of sentences to be learnt, those of a split in voices of its own."""
+    spoken = (
+        (sentence, split)
+        for split, count in _TAKES_OF_SPLIT.items()
+        for sentence in sentences
+        for _ in range(count)
+    )
+    for number, (sentence, split) in enumerate(spoken):
+        yield _take(sentence, split, number, known=True)
 
 
-def speak(take: Take) -> np.ndarray:
-    """int16 [samples] at 16 kHz; raises CalledProcessError where espeak-ng has no such voice."""
+def unknown_takes(sentences: Sequence[str]) -> Iterator[Take]:
+    """One take of each of the sentences that are not to be known, for train or for dev."""
+    for number, sentence in enumerate(sentences):
+        split = "train" if number % _UNKNOWN_FOR_DEV else "dev"
+        yield _take(sentence, split, number, known=False)
+
+
+def _take(text: str, split: str, number: int, *, known: bool) -> Take:
+    rng = np.random.default_rng((7 if known else 8, number))
+    variants = _VARIANTS_OF_SPLIT[split]
+    return Take(
+        text=text,
+        known=known,
+        split=split,
+        accent=_ACCENTS[int(rng.choice(len(_ACCENTS), p=(0.3, 0.3, 0.1, 0.1, 0.1, 0.1)))],
+        variant=variants[int(rng.integers(len(variants)))],
+        pitch=int(rng.integers(15, 95)),
+        words_per_minute=int(rng.integers(115, 225)),
+        number=number,
+    )
+
+
+def speak(take: Take) -> Samples:
+    """The take in a quiet room, with a pause before and behind it.
+
+    Raises CalledProcessError where espeak-ng has no such voice.
+    """
     command = [
         "espeak-ng",
         "--stdout",
@@ -95,17 +140,25 @@ def speak(take: Take) -> np.ndarray:
     command += ["-s", str(take.words_per_minute), "-b", "1", take.text]
     spoken = subprocess.run(command, capture_output=True, check=True).stdout
     samples, rate = soundfile.read(io.BytesIO(spoken), dtype="int16")
-    out: np.ndarray = soxr.resample(samples, rate, SAMPLE_RATE_HZ)
-    return out
+    return in_a_room(soxr.resample(samples, rate, SAMPLE_RATE_HZ), take.number)
 
 
-def write_corpus(folder: Path, sentences: Sequence[str], threads: int = 1) -> Path:
+def in_a_room(speech: Samples, number: int) -> Samples:
+    """int16 [samples] at 16 kHz of speech with pauses around it and noise of some quiet level."""
+    rng = np.random.default_rng((9, number))
+    before, behind = (int(s * SAMPLE_RATE_HZ) for s in (_PAUSE_BEFORE_S, _PAUSE_BEHIND_S))
+    noise = rng.standard_normal(before + len(speech) + behind)
+    sound = noise * 32768 * 10 ** (rng.uniform(*_ROOM_DBFS) / 20)
+    sound[before : before + len(speech)] += speech
+    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+
+
+def write_corpus(folder: Path, everything: Sequence[Take], threads: int = 1) -> Path:
     """Speak everything into `folder`, with a transcripts.csv; done once, then only read."""
     table = folder / "transcripts.csv"
     if table.exists():
         return folder
-    everything = list(takes(sentences))
-    for split in _TAKES_OF_SPLIT:
+    for split in {take.split for take in everything}:
         (folder / split).mkdir(parents=True, exist_ok=True)
 
     def write(take: Take) -> None:
@@ -118,7 +171,7 @@ def write_corpus(folder: Path, sentences: Sequence[str], threads: int = 1) -> Pa
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for take in everything:
-            voice = f"{CORPUS}-{take.variant}"
-            writer.writerow([take.file, take.text, take.split, voice, "en", CORPUS])
+            words, voice = take.text if take.known else "", f"{CORPUS}-{take.variant}"
+            writer.writerow([take.file, words, take.split, voice, "en", CORPUS])
     draft.replace(table)
     return folder

@@ -50,8 +50,8 @@ class Mixture:
         easy_pools: how many pools it takes for the augmentation to reach its full strength.
     """
 
-    no_voice: float = 0.06
-    unknown_speech: float = 0.12
+    no_voice: float = 0.08
+    unknown_speech: float = 0.22
     timestamps: float = 0.15
     corrupted: float = 0.3
     easy_pools: int = 700

@@ -50,6 +50,12 @@ def add_verbs(verbs: Any) -> None:
             help="also let espeak-ng speak the sentences of this file (default: ours)",
         )
         verb.add_argument(
+            "--unknown",
+            type=Path,
+            metavar="SENTENCES",
+            help="let espeak-ng speak these too, as speech that is not to be known; one a line",
+        )
+        verb.add_argument(
             "--sound", type=Path, help="folder with read_speech/ and noise/, to be dropped"
         )
         verb.add_argument(
@@ -122,14 +128,20 @@ def _config(options: argparse.Namespace) -> TranscriberConfig:
 
 
 def _recordings(options: argparse.Namespace) -> list[Recording]:
-    from .synthetic_speech import read_sentences, write_corpus
+    from .synthetic_speech import read_sentences, read_unknown, takes, unknown_takes, write_corpus
     from .transcripts import read_recordings
 
     folders = list(options.data)
     if options.synthetic is not None:
-        spoken = options.work / "espeak"
-        folders.append(write_corpus(spoken, read_sentences(options.synthetic)))
-    return [recording for folder in folders for recording in read_recordings(folder)]
+        spoken = [*takes(read_sentences(options.synthetic))]
+        folders.append(write_corpus(options.work / "espeak", spoken))
+    recordings = [recording for folder in folders for recording in read_recordings(folder)]
+    if options.unknown is not None:
+        known = {recording.text for recording in recordings}
+        spoken = [*unknown_takes(read_unknown(options.unknown, sorted(known)))]
+        folder = write_corpus(options.work / "espeak-unknown", spoken)
+        recordings += read_recordings(folder)
+    return recordings
 
 
 def _dev_score(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from realtime_ser_export.encoder_folder import (
     EncoderRecord,
     Source,
