@@ -118,7 +118,7 @@ class Recognizer:
         provider = choose_provider(settings.device)
         transcriber, asr, notices = self._load_transcriber(provider.device)
         analyzer = BundleAnalyzer(
-            bundle, device=provider.device, threads=settings.threads, transcriber=transcriber
+            bundle, provider, threads=settings.threads, transcriber=transcriber
         )
         analyzer.warm_up(settings.max_utterance_s)
         described = bundle.description

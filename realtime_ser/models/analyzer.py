@@ -21,7 +21,7 @@ from realtime_ser.models.fusion import (
     mean_answer,
     posterior,
 )
-from realtime_ser.models.ort import Graph, Provider, choose_provider, thread_count
+from realtime_ser.models.ort import Graph, Provider, thread_count
 from realtime_ser.models.text import TextExpert
 from realtime_ser.types import (
     SAMPLE_RATE_HZ,
@@ -58,29 +58,30 @@ class BundleAnalyzer:
 
     Args:
         bundle: a verified bundle.
-        device: auto, cpu or cuda.
+        provider: where its graphs run, see `choose_provider`. Finding out costs a run on the GPU,
+            and others need to know too, so it is not done here.
         threads: CPU threads that are busy at most; 0 means all cores.
         transcriber: None for no transcripts.
 
     Attributes:
         bundle: the bundle that answers.
-        provider: where its graphs run, and why there.
+        provider: as given.
 
     Raises:
         BundleFormatError: a graph or tokenizer does not fit the bundle's description.
-        InferenceError: `device` is cuda and CUDA does not work.
+        InferenceError: the provider does not take a graph.
     """
 
     def __init__(
         self,
         bundle: Bundle,
+        provider: Provider,
         *,
-        device: str = "auto",
         threads: int = 0,
         transcriber: Transcriber | None = None,
     ) -> None:
         self.bundle = bundle
-        self.provider: Provider = choose_provider(device)
+        self.provider = provider
         self._threads = thread_count(threads)
         self._transcriber = transcriber
         description = bundle.description

@@ -21,6 +21,7 @@ from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import Bundle
 from realtime_ser.models.experts import read_output
 from realtime_ser.models.fusion import TextAnswers
+from realtime_ser.models.ort import choose_provider
 
 _Arrays = dict[str, NDArray[Any]]
 
@@ -65,7 +66,7 @@ def verify_golden(bundle: Bundle, *, device: str = "cpu", threads: int = 0) -> G
         BundleFormatError: a graph, or the record itself, does not fit the description.
         InferenceError: a graph fails, or `device` does not work.
     """
-    analyzer = BundleAnalyzer(bundle, device=device, threads=threads)
+    analyzer = BundleAnalyzer(bundle, choose_provider(device), threads=threads)
     golden = bundle.description.golden
     path = bundle.file(golden.file)
     record = _read_record(path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from realtime_ser.errors import BundleFormatError, InferenceError
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import load_bundle
+from realtime_ser.models.ort import choose_provider
 from realtime_ser.types import (
     Analysis,
     AnalysisJob,
@@ -54,7 +55,9 @@ def job(samples: Samples, kind: JobKind = JobKind.FINAL, id: int = 0) -> Analysi
 
 
 def make(path: Path, transcriber: Script | None = None) -> BundleAnalyzer:
-    return BundleAnalyzer(load_bundle(path), device="cpu", threads=1, transcriber=transcriber)
+    return BundleAnalyzer(
+        load_bundle(path), choose_provider("cpu"), threads=1, transcriber=transcriber
+    )
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import Bundle, load_bundle, packaged_bundles
 from realtime_ser.models.golden import verify_golden
+from realtime_ser.models.ort import choose_provider
 from realtime_ser.types import AnalysisJob, JobKind, Utterance
 
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
@@ -21,7 +22,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def analyzer(bundle: Bundle) -> BundleAnalyzer:
-    return BundleAnalyzer(bundle, device="cpu", threads=1)
+    return BundleAnalyzer(bundle, choose_provider("cpu"), threads=1)
 
 
 def test_it_is_what_the_issue_asks_for(bundle: Bundle) -> None:
