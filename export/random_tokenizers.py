@@ -1,0 +1,133 @@
+"""Small tokenizers of the real kinds, learnt from sentences in this file.
+
+What they have in common with the published ones: the algorithm, how text is normalised and cut,
+the special tokens with the ids of their beginning, and where they are put. What they lack is the
+size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import (
+    BertTokenizerFast,
+    DistilBertTokenizerFast,
+    PreTrainedTokenizerFast,
+    RobertaTokenizerFast,
+    XLMRobertaTokenizerFast,
+)
+
+_SENTENCES = (
+    "I am so happy that you came to see me today, thank you!",
+    "Please leave me alone; I do not want to talk about it.",
+    "What is that? I can't believe you did this to us again.",
+    "We are going home now, and there is nothing to be afraid of.",
+    "It's a table, it has four legs and it stands in the kitchen.",
+    "Estoy muy contento de verte, ¿cómo estás? ¡Qué alegría!",
+    "No quiero hablar más contigo, estoy cansada y enojada.",
+    "Mañana será otro día; no tengas miedo, niño.",
+    "Ich bin traurig, weil du gestern nicht gekommen bist.",
+    "Das Schöne daran ist: wir müssen heute nicht früh aufstehen.",
+    "Jestem zły, bo znowu się spóźniłeś. Dlaczego tak się dzieje?",
+    "আমি আজ খুব খুশি, তুমি কেমন আছো?",
+    "今天我很高兴。你为什么生气？",  # noqa: RUF001
+    "Отчего ты так удивлён? Я говорила тебе об этом вчера.",  # noqa: RUF001
+)
+_TRAINING = [*_SENTENCES, "0 1 2 3 4 5 6 7 8 9 10 100 2024"]
+_VOCABULARY = 600
+
+
+def write_tokenizer(kind: str, folder: Path, positions: int) -> int:
+    """Write tokenizer.json and the files beside it, as the published models have them.
+
+    Args:
+        kind: a name of `KINDS`.
+        positions: the most tokens that a text may have, special ones included.
+
+    Returns:
+        The number of tokens.
+    """
+    learn, wrapper = KINDS[kind]
+    tokenizer = wrapper(tokenizer_object=learn(), model_max_length=positions)
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
+def _wordpiece() -> Tokenizer:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=_VOCABULARY, special_tokens=special, show_progress=False
+    )
+    tokenizer.train_from_iterator(_TRAINING, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def _byte_level() -> Tokenizer:
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY,
+        special_tokens=special,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_TRAINING, trainer)
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+    tokenizer.post_processor = processors.RobertaProcessing(
+        sep=("</s>", 2), cls=("<s>", 0), trim_offsets=True, add_prefix_space=False
+    )
+    return tokenizer
+
+
+def _unigram() -> Tokenizer:
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.Unigram())
+    # The published file holds SentencePiece's own NFKC as a compiled table.
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=_VOCABULARY, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(_TRAINING, trainer)
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return tokenizer
+
+
+KINDS: dict[str, tuple[Callable[[], Tokenizer], type[PreTrainedTokenizerFast]]] = {
+    "bert": (_wordpiece, BertTokenizerFast),
+    "distilbert": (_wordpiece, DistilBertTokenizerFast),
+    "roberta": (_byte_level, RobertaTokenizerFast),
+    "xlm-roberta": (_unigram, XLMRobertaTokenizerFast),
+}
+"""What learns a tokenizer, and the class of transformers that it goes by."""
