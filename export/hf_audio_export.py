@@ -1,0 +1,110 @@
+"""A speech model from the hub, or from a folder, to an encoder folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from .encoder_folder import GRAPH_FILE, EncoderRecord, replacing, write_record
+from .export_graph import OPSET, GraphInterface, export_graph
+from .hf_audio import AudioModel, load_audio
+from .hf_source import resolve, source_record
+
+# Padding may change an answer by this much before mixed lengths are forbidden.
+PADDING_TOLERANCE = 1e-3
+_TRACED_SAMPLES = (17_001, 12_345)
+
+
+def export_audio(
+    model: str,
+    out: Path,
+    *,
+    revision: str | None = None,
+    head: str = "auto",
+    labels: tuple[str, ...] | None = None,
+    affect_range: tuple[float, float] = (0.0, 1.0),
+) -> EncoderRecord:
+    """Write the encoder folder `out` of a Hugging Face speech model.
+
+    Args:
+        model: hub id, or a folder.
+        revision: commit, tag or branch on the hub.
+        head, labels, affect_range: see `load_audio`.
+
+    Raises:
+        ExportError: the model is not there or not of a kind that can be exported.
+    """
+    folder = resolve(model, revision)
+    loaded = load_audio(folder, head, labels=labels, affect_range=affect_range)
+    with replacing(out) as draft:
+        exported = write_graph(loaded, draft / GRAPH_FILE)
+        part = {**loaded.part, "batching": measured_batching(draft / GRAPH_FILE, loaded.part)}
+        record = EncoderRecord(
+            modality="audio",
+            source=source_record(folder, model, revision),
+            precision="float32",
+            opset=OPSET,
+            nodes={"exported": exported},
+            versions={name: version(name) for name in _PACKAGES},
+            part=part,
+            float32_scopes=loaded.fp32_scopes,
+        )
+        write_record(record, draft)
+    return record
+
+
+_PACKAGES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
+
+
+def write_graph(model: AudioModel, path: Path) -> int:
+    """Export the module of `model` to `path`; returns the number of nodes."""
+    lengths = torch.tensor(_TRACED_SAMPLES)
+    waveform = 0.1 * torch.randn(2, int(lengths.max()), generator=torch.Generator().manual_seed(0))
+    interface = GraphInterface(
+        inputs={"waveform": {0: "batch", 1: "samples"}, "lengths": {0: "batch"}},
+        outputs={output["name"]: {0: "batch"} for output in model.part["outputs"]},
+        example={"waveform": waveform, "lengths": lengths},
+    )
+    return export_graph(model.module, model.config, interface, path)
+
+
+def measured_batching(path: Path, part: Mapping[str, Any]) -> str:
+    """masked if padding changes no answer of the graph, else exact_length, said on stderr."""
+    difference = padding_difference(path, part)
+    if difference <= PADDING_TOLERANCE:
+        return "masked"
+    print(
+        f"padding changes answers by {difference:.2g} (allowed {PADDING_TOLERANCE:g}): only "
+        "utterances of equal length will share a batch",
+        file=sys.stderr,
+    )
+    return "exact_length"
+
+
+def padding_difference(path: Path, part: Mapping[str, Any]) -> float:
+    """Largest difference of any output between an utterance alone and in a padded batch.
+
+    The padding holds noise, which a graph with lengths must not hear.
+    """
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    shortest, longest = part["minimum_samples"], part["maximum_samples"]
+    lengths = np.array([min(each, longest) for each in (shortest, 9_600, 20_011, 48_000)], np.int64)
+    rng = np.random.default_rng(0)
+    # Louder than the utterances, and with an offset: what leaks shows.
+    batch = rng.normal(0.5, 1, (len(lengths), int(lengths.max()))).astype(np.float32)
+    for row, length in enumerate(lengths):
+        batch[row, :length] = rng.normal(0.01, 0.1, length)
+    together = session.run(None, {"waveform": batch, "lengths": lengths})
+    worst = 0.0
+    for row, length in enumerate(lengths):
+        feeds = {"waveform": batch[row : row + 1, :length], "lengths": lengths[row : row + 1]}
+        for alone, padded in zip(session.run(None, feeds), together, strict=True):
+            worst = max(worst, float(np.abs(alone[0] - padded[row]).max()))
+    return worst
