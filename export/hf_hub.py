@@ -1,0 +1,158 @@
+"""Models from the Hugging Face hub and its local cache.
+
+Whether the hub can be reached is found out first and within seconds, as the product does for
+transcription models (`realtime_ser.models.hub`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from realtime_ser.models.hub import first_line
+
+from .errors import ExportError
+
+LAYOUT = (
+    "config.json, model.safetensors (or pytorch_model.bin), preprocessor_config.json (speech) or "
+    "tokenizer.json (text)"
+)
+"""What a folder must hold, in words."""
+
+# What a tokenizer or an extractor may be made of; weights are chosen apart, for many repositories
+# hold them four times over.
+_SMALL_FILES = re.compile(
+    r"(README\.md|[\w.-]*\.json|[\w.-]*\.txt|[\w.-]*\.model|LICEN[CS]E[\w.-]*)", re.IGNORECASE
+)
+
+
+def find_cached(model: str, revision: str | None) -> Path | None:
+    """The folder of `model` in the local cache, complete or not; None where there is none.
+
+    Raises:
+        ExportError: `model` cannot be the id of a model.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = snapshot_download(
+            model, revision=revision, cache_dir=_cache_folder(), local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise ExportError(f"{model} is no id of a model: {first_line(error)}") from error
+    return Path(path)
+
+
+def download(model: str, revision: str | None, deadline_s: float) -> Path:
+    """Fetch what `wanted_files` names into the local cache; returns the folder.
+
+    Args:
+        revision: branch, tag or commit; None for main.
+        deadline_s: how long the hub may take to hand out the first byte of the weights.
+
+    Raises:
+        ExportError: the hub does not give it, which is known after `deadline_s` and the import of
+            huggingface_hub; or the download broke off.
+    """
+    from huggingface_hub import constants, snapshot_download
+
+    if constants.HF_HUB_OFFLINE:
+        raise _unavailable(model, "HF_HUB_OFFLINE forbids to ask the hub")
+    commit, files = _ask_hub(model, revision, deadline_s)
+    try:
+        path = snapshot_download(
+            model,
+            revision=commit,
+            cache_dir=_cache_folder(),
+            endpoint=_endpoint(),
+            allow_patterns=files,
+        )
+    # Broad: the HTTP library behind huggingface_hub, and with it the errors, changed three times.
+    except Exception as error:
+        raise _unavailable(model, f"the download failed: {_reason(error)}") from error
+    return Path(path)
+
+
+def _ask_hub(model: str, revision: str | None, deadline_s: float) -> tuple[str, list[str]]:
+    """The commit and the files to download, when the hub hands out a byte of the weights in time.
+
+    In a thread, as in `realtime_ser.models.hub`: time-outs of a socket bound neither the look-up
+    of a host name nor the sum over its addresses, retries and redirections.
+    """
+    from huggingface_hub import HfApi, HfFileSystem
+
+    answers: list[tuple[str, list[str]]] = []
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            info = HfApi(endpoint=_endpoint()).model_info(model, revision=revision)
+            commit = info.sha or "main"
+            files = wanted_files([each.rfilename for each in info.siblings or ()])
+            weights = [name for name in files if name.endswith((".safetensors", ".bin"))]
+            if weights:  # Another host serves the large files than the list.
+                hub = HfFileSystem(endpoint=_endpoint(), skip_instance_cache=True)
+                place = f"{model}@{commit}/{weights[0]}"
+                hub.cat_file(place, start=0, end=1, cache_type="none")
+            answers.append((commit, files))
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=ask, name="ask-hub", daemon=True)
+    thread.start()
+    thread.join(deadline_s)
+    if failures:
+        raise _unavailable(
+            model, f"{_endpoint()} does not give it: {_reason(failures[0])}"
+        ) from failures[0]
+    if not answers:
+        raise _unavailable(model, f"{_endpoint()} does not give it within {deadline_s:g} s")
+    return answers[0]
+
+
+def wanted_files(files: Sequence[str]) -> list[str]:
+    """Of the files of a repository those to download: weights once, and what is small."""
+    small = [name for name in files if _SMALL_FILES.fullmatch(name)]
+    for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin")):
+        pattern = re.compile(rf"{stem}(-\d+-of-\d+)?\.{ending}")
+        weights = [name for name in files if pattern.fullmatch(name)]
+        if weights:
+            return [*small, *weights]
+    return small
+
+
+def _endpoint() -> str:
+    """The address of the hub; huggingface_hub itself reads the environment at import only."""
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+
+
+def _cache_folder() -> Path:
+    from huggingface_hub import constants
+
+    return Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE)).expanduser()
+
+
+def _reason(error: Exception) -> str:
+    """What the system said first, such as an unknown host, or else what the hub says."""
+    root: BaseException = error
+    while (deeper := root.__cause__ or root.__context__) is not None:
+        root = deeper
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    return first_line(error)
+
+
+def _unavailable(model: str, why: str) -> ExportError:
+    return ExportError(
+        f"{model} is not on this machine, and {why}. On a machine with a connection run "
+        f"`hf download {model} --local-dir DIR`, copy the folder and give its path instead; "
+        f"it must hold {LAYOUT}"
+    )
