@@ -1,5 +1,7 @@
 """Entry point of `python -m realtime_ser_export`."""
 
+import sys
+
 from .cli import main
 
-main()
+sys.exit(main())

@@ -1,113 +1,86 @@
-"""The command line of training and export: `python -m realtime_ser_export VERB`.
-
-train-default does everything, resuming where it was stopped; its two stages also run alone:
-train-audio trains the encoder, bundle-audio measures the best one so far and writes the bundle.
-train-transcriber makes a small Whisper out of any folder of recordings with transcripts.
-"""
+"""The command line `realtime-ser-export`: one registry of verbs, errors to one line."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 
-import torch
+from realtime_ser.errors import RealtimeSERError
+from realtime_ser.version import __version__
 
-from .audio_cache import AudioCache, open_cache
-from .audio_encoder import EncoderConfig, parameter_count
-from .corpora import TRAINING_CORPORA, Clip, label_masks, read_clips, select
-from .figures import measure
-from .model_card import model_card
-from .train_audio import TrainConfig, load_best, train
-from .transcriber_cli import add_verbs
-from .write_bundle import export_audio, finish_bundle, replace_directory
+from . import bundle_cli, train_cli, transcriber_cli
+from .errors import ExportError
 
+# Each adds its verbs with `add_verbs` and imports what is heavy only when one of them runs.
+_REGISTRY = (bundle_cli, train_cli, transcriber_cli)
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where things are: corpora, the bundle to write, caches and checkpoints."""
+_DESCRIPTION = """\
+Models in, verified bundles out. A bundle is the folder that `realtime-ser` serves.
 
-    data: Path
-    out: Path | None
-    work: Path
-    config: TrainConfig
-    clips: list[Clip]
-    audio: AudioCache
+  realtime-ser-export audio MODEL --out heard        a Hugging Face model, or a folder of one
+  realtime-ser-export text MODEL --out read
+  realtime-ser-export bundle RECIPE --out my-bundle --encoder audio=heard --encoder text=read
+  realtime-ser file recording.wav --bundle my-bundle
+"""
 
+_EPILOG = """\
+`realtime-ser-export VERB --help` says more of each.
+exit codes: 0 done, 1 a comparison failed, 2 usage, 4 model, 130 interrupted
+"""
 
-def train_audio(place: Workplace) -> None:
-    """Train the encoder, or go on where it was stopped."""
-    train(place.clips, place.audio, place.work / "audio", EncoderConfig(), place.config)
-
-
-def bundle_audio(place: Workplace) -> None:
-    """Export the best encoder so far, measure it as served, write the bundle."""
-    if place.out is None:
-        raise SystemExit("bundle-audio needs --out")
-    model, training = load_best(place.work / "audio")
-    draft = place.out.with_name(place.out.name + ".new")
-    shutil.rmtree(draft, ignore_errors=True)
-    served = export_audio(model, draft)
-    calibration, metrics = measure(
-        served, place.clips, place.audio, label_masks(place.clips), place.data / "sound"
-    )
-    trained_on = select(place.clips, TRAINING_CORPORA, ["train"])
-    card = model_card(
-        parameters=parameter_count(model),
-        training=training,
-        calibration=calibration,
-        metrics=metrics,
-        speakers=len({place.clips[i].speaker for i in trained_on}),
-        torch_version=torch.__version__.split("+")[0],
-    )
-    finish_bundle(draft, model, calibration, metrics, card)
-    replace_directory(draft, place.out)
-    print(f"wrote {place.out}")
-
-
-def train_default(place: Workplace) -> None:
-    """Train, then write the bundle."""
-    train_audio(place)
-    bundle_audio(place)
-
-
-_VERBS: dict[str, Callable[[Workplace], None]] = {
-    "train-default": train_default,
-    "train-audio": train_audio,
-    "bundle-audio": bundle_audio,
+# What the [export] extra brings; any other module that is missing is a bug of ours.
+_EXTRA = {
+    "jiwer",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "optimum",
+    "safetensors",
+    "soundfile",
+    "tokenizers",
+    "torch",
+    "transformers",
 }
+_USAGE, _MODEL, _INTERRUPTED = 2, 4, 130
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run one verb."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit code."""
     options = _parser().parse_args(arguments)
-    if hasattr(options, "run"):
-        options.run(options)
-        return
-    clips = read_clips(options.data)
-    files = [clip.file for clip in clips]
-    audio = open_cache(options.work / "cache", options.data / "speech", files)
-    config = TrainConfig(steps=options.steps, threads=options.threads)
-    place = Workplace(options.data, options.out, options.work, config, clips, audio)
-    _VERBS[options.verb](place)
+    try:
+        return options.run(options) or 0
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in _EXTRA:
+            raise
+        return _fail(
+            f"{options.verb} needs {missing}, which is not installed; run: "
+            "pip install 'realtime-ser[export]'",
+            _USAGE,
+        )
+    except ExportError as error:
+        return _fail(str(error), _MODEL)
+    except RealtimeSERError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"realtime-ser-export: error: {message}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="realtime_ser_export", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, function in _VERBS.items():
-        verb = verbs.add_parser(name, help=function.__doc__)
-        verb.add_argument("--data", type=Path, required=True, help="folder with speech.csv")
-        verb.add_argument("--out", type=Path, help="bundle directory to write or replace")
-        verb.add_argument(
-            "--work",
-            type=Path,
-            default=Path("~/.cache/realtime-ser-export").expanduser(),
-            help="caches and checkpoints, 2 GB (default: %(default)s)",
-        )
-        verb.add_argument("--steps", type=int, default=TrainConfig().steps)
-        verb.add_argument("--threads", type=int, default=TrainConfig().threads)
-    add_verbs(verbs)
+    parser = argparse.ArgumentParser(
+        prog="realtime-ser-export",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"realtime-ser-export {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
+    for module in _REGISTRY:
+        module.add_verbs(verbs)
     return parser

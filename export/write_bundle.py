@@ -1,185 +1,75 @@
-"""A trained encoder becomes a bundle directory (format version 1), whole or not at all."""
+"""A folder of graphs becomes a bundle (format version 1), and is tried before anyone gets it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from realtime_ser.models.bundle import Bundle, load_bundle
+from realtime_ser.models.bundle_description import FORMAT_VERSION
+from realtime_ser.models.bundle_files import DESCRIPTION_FILE, HASH_FILE
+from realtime_ser.models.golden import verify_golden
 
-from .audio_encoder import AudioEncoder, parameter_count
-from .corpora import LABELS, SAMPLE_RATE_HZ
-from .figures import Calibration
-from .golden import write_golden
-from .onnx_audio import (
-    MAXIMUM_SAMPLES,
-    MINIMUM_SAMPLES,
-    PARITY_TOLERANCE,
-    OnnxEncoder,
-    export_onnx,
-)
+from .errors import ExportError
+from .golden import GoldenCase, write_golden
 
-FORMAT_VERSION = 1
-VERSION = "0.1.0"
-PART = "audio"
-AUDIO_FILE = "audio/model.onnx"
+__all__ = ["CARD_FILE", "FORMAT_VERSION", "GOLDEN_FILE", "finish_bundle"]
 
-DATA_LICENCES = (
-    ("CREMA-D", "ODbL-1.0", "training"),
-    ("RAVDESS", "CC-BY-NC-SA-4.0", "training"),
-    ("EmoDB", "free for research use", "training"),
-    ("nEMO", "CC-BY-NC-SA-4.0", "training"),
-    ("BanglaSER", "CC-BY-4.0", "training"),
-    ("TESS", "CC-BY-NC-ND-4.0", "evaluation only"),
-    ("LibriSpeech (200 utterances)", "CC-BY-4.0", "evaluation only"),
-    ("105 non-speech recordings", "research use", "evaluation only"),
-)
-
-# Pleasure, arousal, dominance in -1..1, of the terms angry, disgusted, fearful, happy, sad and
-# surprised; neutral is the midpoint by definition.
-PAD = {
-    "angry": (-0.51, 0.59, 0.25),
-    "disgust": (-0.60, 0.35, 0.11),
-    "fearful": (-0.64, 0.60, -0.43),
-    "happy": (0.81, 0.51, 0.46),
-    "neutral": (0.0, 0.0, 0.0),
-    "sad": (-0.63, -0.27, -0.33),
-    "surprised": (0.40, 0.67, -0.13),
-}
-PAD_SOURCE = (
-    "Russell, J. A. & Mehrabian, A. (1977). Evidence for a three-factor theory of emotions. "
-    "Journal of Research in Personality 11, 273-294; means of the terms angry, disgusted, fearful, "
-    "happy, sad, surprised, mapped from -1..1 to 0..1; neutral set to the midpoint by us. Values "
-    "checked against public copies of the table, not against the paper."
-)
-
-
-def centroids() -> dict[str, list[float]]:
-    """Valence, arousal and dominance of each label, 0..1."""
-    return {label: [round((value + 1) / 2, 4) for value in PAD[label]] for label in LABELS}
-
-
-def audio_part(model: AudioEncoder) -> dict[str, Any]:
-    """The description of the audio part."""
-    return {
-        "name": PART,
-        "file": AUDIO_FILE,
-        "parameters": parameter_count(model),
-        "inputs": [
-            {
-                "name": "waveform",
-                "dtype": "float32",
-                "shape": ["batch", "samples"],
-                "unit": "full scale, -1 to 1",
-                "normalisation": "none, done in the graph",
-            },
-            {
-                "name": "lengths",
-                "dtype": "int64",
-                "shape": ["batch"],
-                "unit": "samples",
-                "normalisation": "none",
-            },
-        ],
-        "outputs": [
-            {
-                "name": "logits",
-                "role": "logits",
-                "dtype": "float32",
-                "shape": ["batch", len(LABELS)],
-                "unit": "nat",
-                "labels": list(LABELS),
-            },
-            {
-                "name": "embedding",
-                "role": "embedding",
-                "dtype": "float32",
-                "shape": ["batch", model.config.embedding],
-                "unit": "none",
-            },
-        ],
-        "batching": "masked",
-        "minimum_samples": MINIMUM_SAMPLES,
-        "maximum_samples": MAXIMUM_SAMPLES,
-    }
-
-
-def description(
-    model: AudioEncoder, calibration: Calibration, metrics: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """`bundle.json` without the hashes of its files."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "name": "default",
-        "version": VERSION,
-        "description": "Seven acted emotions from the voice alone; a small conformer trained "
-        "from scratch on five corpora in four languages.",
-        "licence": {
-            "weights": "CC-BY-NC-SA-4.0",
-            "data": [
-                {"name": name, "licence": licence, "used_for": used_for}
-                for name, licence, used_for in DATA_LICENCES
-            ],
-        },
-        "languages": ["en", "de", "pl", "bn"],
-        "sample_rate_hz": SAMPLE_RATE_HZ,
-        "labels": list(LABELS),
-        "parts": {"audio": [audio_part(model)], "text": [], "fusion": None},
-        "calibration": {
-            "temperature": calibration.temperature,
-            "abstain_below": calibration.abstain_below,
-        },
-        "affect": {"method": "label_centroids", "centroids": centroids(), "source": PAD_SOURCE},
-        "metrics": list(metrics),
-        "golden": {"file": "golden.npz", "tolerance": PARITY_TOLERANCE},
-    }
-
-
-def export_audio(model: AudioEncoder, folder: Path) -> OnnxEncoder:
-    """Write `audio/model.onnx` under `folder`, check it, and open it as it will be served."""
-    path = folder / AUDIO_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(model, path)
-    return OnnxEncoder(path, threads=torch.get_num_threads())
+GOLDEN_FILE = "golden.npz"
+CARD_FILE = "MODEL_CARD.md"
 
 
 def finish_bundle(
-    folder: Path,
-    model: AudioEncoder,
-    calibration: Calibration,
-    metrics: Sequence[dict[str, Any]],
-    card: str,
-) -> None:
-    """Complete the bundle whose graph already lies in `folder`: golden cases, card, hashes."""
-    write_golden(OnnxEncoder(folder / AUDIO_FILE), PART, folder / "golden.npz")
-    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    content = description(model, calibration, metrics)
-    content["files"] = {
-        file: {"sha256": _sha256(folder / file), "bytes": (folder / file).stat().st_size}
-        for file in (AUDIO_FILE, "golden.npz", "MODEL_CARD.md")
-    }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / "bundle.json").write_text(text, encoding="utf-8")
-    digest = _sha256(folder / "bundle.json")
-    (folder / "bundle.json.sha256").write_text(f"{digest}  bundle.json\n", encoding="utf-8")
+    folder: Path, description: Mapping[str, Any], cases: Sequence[GoldenCase], card: str
+) -> Bundle:
+    """Complete the bundle whose graphs already lie in `folder`: golden cases, card, hashes.
 
+    Then it is loaded and asked the golden cases, by the same code that will serve it.
 
-def replace_directory(new: Path, place: Path) -> None:
-    """Put `new` where `place` is; a reader sees the old directory or the new one, never a mixture.
+    Args:
+        folder: holds what the parts need and nothing else.
+        description: all of `bundle.json` but `files`.
+        cases: inputs, and the answers that were worked out without the graphs in `folder`.
+        card: text of MODEL_CARD.md.
 
-    `new` must be on the same file system. Between the two renames there is no directory at all.
+    Raises:
+        ExportError: the bundle answers otherwise.
+        BundleError: the description breaks a rule of the contract.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    old = place.with_name(place.name + ".old")
-    if place.exists():
-        place.replace(old)
-    new.replace(place)
-    shutil.rmtree(old, ignore_errors=True)
+    write_golden(cases, folder / GOLDEN_FILE)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    records = {
+        path.relative_to(folder).as_posix(): {
+            "sha256": _sha256(path),
+            "bytes": path.stat().st_size,
+        }
+        for path in files
+    }
+    text = json.dumps({**description, "files": records}, indent=2, ensure_ascii=False) + "\n"
+    (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+    digest = _sha256(folder / DESCRIPTION_FILE)
+    (folder / HASH_FILE).write_text(f"{digest}  {DESCRIPTION_FILE}\n", encoding="utf-8")
+    bundle = load_bundle(folder)
+    _try(bundle)
+    return bundle
+
+
+def _try(bundle: Bundle) -> None:
+    report = verify_golden(bundle)
+    if not report.passed:
+        worst = report.worst
+        raise ExportError(
+            f"the bundle {bundle.description.name} does not answer as what it was made of: part "
+            f"{worst.part}, output {worst.output} differs by {worst.max_abs_error:.2g} (allowed "
+            f"{report.tolerance:g}); it was not written: check the graph of {worst.part} with "
+            "`realtime-ser-export parity`, or allow more in the recipe's tolerance"
+        )
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from realtime_ser.errors import BundleFormatError
 
@@ -15,7 +15,10 @@ _Item = TypeVar("_Item")
 
 
 class Table:
-    """A JSON object at `field` of `source`, read by taking its keys one after the other."""
+    """A JSON object at `field` of `source`, read by taking its keys one after the other.
+
+    What else comes in tables is read by a subclass with a `fail` of its own.
+    """
 
     def __init__(self, value: object, source: str, field: str = "") -> None:
         self.source = source
@@ -143,14 +146,14 @@ class Table:
             self.fail(key, f"must be a plain relative path, not {_show(text)}")
         return text
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> Self:
         """An object."""
-        return Table(self.take(key), self.source, self._below(key))
+        return type(self)(self.take(key), self.source, self._below(key))
 
-    def tables(self, key: str, read: Callable[[Table], _Item]) -> tuple[_Item, ...]:
+    def tables(self, key: str, read: Callable[[Self], _Item]) -> tuple[_Item, ...]:
         """A list of objects, each turned into a value by `read`."""
         return tuple(
-            read(Table(item, self.source, self._below(f"{key}[{index}]")))
+            read(type(self)(item, self.source, self._below(f"{key}[{index}]")))
             for index, item in enumerate(self.list(key))
         )
 
@@ -189,7 +192,8 @@ def parse_json(content: bytes, source: str) -> object:
 def _show(value: object) -> str:
     """A value in a message: printable, and short whatever was sent."""
     try:
-        text = json.dumps(value)
+        # Not all tables come from JSON: one of TOML may hold a date.
+        text = json.dumps(value, default=str)
     except (ValueError, RecursionError):
         # An integer of more digits than Python prints.
         return "a value too large to show"

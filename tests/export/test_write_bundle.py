@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,14 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
-from realtime_ser.models.bundle_parse import parse_description
+from realtime_ser.models.bundle import load_bundle
 from realtime_ser_export.audio_encoder import AudioEncoder
 from realtime_ser_export.corpora import LABELS
+from realtime_ser_export.default_bundle import describe, golden_cases
+from realtime_ser_export.errors import ExportError
 from realtime_ser_export.figures import Calibration
 from realtime_ser_export.model_card import model_card
-from realtime_ser_export.write_bundle import finish_bundle, replace_directory
+from realtime_ser_export.write_bundle import finish_bundle
 
 CALIBRATION = Calibration(1.25, 0.3, 0.05, 0.9)
 
@@ -46,8 +48,10 @@ TRAINING = {
 
 
 @pytest.fixture(scope="module")
-def bundle(exported: tuple[AudioEncoder, Path]) -> Path:
-    model, folder = exported
+def bundle(exported: tuple[AudioEncoder, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model, graphs = exported
+    folder = tmp_path_factory.mktemp("finished") / "default"
+    shutil.copytree(graphs, folder)
     card = model_card(
         parameters=1234,
         training=TRAINING,
@@ -56,12 +60,12 @@ def bundle(exported: tuple[AudioEncoder, Path]) -> Path:
         speakers=9,
         torch_version="2.0",
     )
-    finish_bundle(folder, model, CALIBRATION, METRICS, card)
+    finish_bundle(folder, describe(model, CALIBRATION, METRICS), golden_cases(model), card)
     return folder
 
 
 def test_the_loader_reads_it(bundle: Path) -> None:
-    described = parse_description((bundle / "bundle.json").read_bytes(), "bundle.json")
+    described = load_bundle(bundle).description
     assert described.labels == LABELS
     assert described.calibration.temperature == 1.25
     assert len(described.metrics) == len(METRICS)
@@ -83,11 +87,20 @@ def test_the_card_shows_the_figures(bundle: Path) -> None:
     assert "25% are heard as neutral" in card
 
 
-def test_a_new_bundle_takes_the_place_of_the_old(tmp_path: Path) -> None:
-    for name in ("new", "place"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "bundle.json").write_text(json.dumps(name))
-    (tmp_path / "place" / "stale.onnx").touch()
-    replace_directory(tmp_path / "new", tmp_path / "place")
-    assert [path.name for path in tmp_path.iterdir()] == ["place"]
-    assert [path.name for path in (tmp_path / "place").iterdir()] == ["bundle.json"]
+def test_a_graph_of_other_weights_is_no_bundle(
+    exported: tuple[AudioEncoder, Path], tmp_path: Path
+) -> None:
+    """The golden answers are the network's own, so they do not come true for another one."""
+    import torch
+
+    model, graphs = exported
+    shutil.copytree(graphs, tmp_path / "bundle")
+    torch.manual_seed(1)
+    other = AudioEncoder(model.config).eval()
+    with pytest.raises(ExportError, match=r"part audio, output \w+ differs"):
+        finish_bundle(
+            tmp_path / "bundle",
+            describe(model, CALIBRATION, METRICS),
+            golden_cases(other),
+            "# Card\n",
+        )
