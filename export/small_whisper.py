@@ -215,10 +215,8 @@ def _generation(network: WhisperForConditionalGeneration, tokenizer: Tokenizer) 
     control = ("startoftranscript", "translate", "transcribe", "startoflm", "startofprev")
     return {
         "suppress_tokens": [token_id(tokenizer, name) for name in (*control, "nospeech")],
-        "begin_suppress_tokens": [
-            tokenizer.token_to_id(_SPACE),
-            token_id(tokenizer, "endoftext"),
-        ],
+        # OpenAI's models may not end at once. These were taught to, by speech they do not know.
+        "begin_suppress_tokens": [tokenizer.token_to_id(_SPACE)],
         "lang_to_id": {f"<|{code}|>": token_id(tokenizer, code) for code in LANGUAGES},
         "alignment_heads": [
             [layer, head]

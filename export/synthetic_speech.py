@@ -43,8 +43,9 @@ _VARIANTS_OF_SPLIT = {"train": _TRAIN.split(), "dev": _DEV.split(), "test": _TES
 _TAKES_OF_SPLIT = {"train": 12, "dev": 1, "test": 2}
 _UNKNOWN_FOR_DEV = 12  # every so manieth; the others are for training
 
-# A sentence that everybody reads out alike: no digits, no abbreviations, no marks but these.
-_PLAIN_LINE = re.compile(r"[A-Za-z][a-z]*(?:[',]?[ ']?[A-Za-z]+){2,14}[.!?]?")
+# What everybody reads out alike: no digits, no abbreviations, no marks but these.
+_PLAIN_WORD = re.compile(r"(?:[A-Z]?[a-z]+|I)(?:'[a-z]+)?[,.!?]?")
+_PLAIN_WORDS = range(3, 16)
 
 # espeak-ng begins with its first sample; a room is heard before anybody speaks in it.
 _PAUSE_BEFORE_S = 0.5
@@ -84,7 +85,9 @@ def read_unknown(path: Path, known: Sequence[str]) -> list[str]:
     seen = set(map(plain_words, known))
     kept = []
     for line in read_sentences(path):
-        if _PLAIN_LINE.fullmatch(line) and plain_words(line) not in seen:
+        words = line.split()
+        plain = len(words) in _PLAIN_WORDS and all(map(_PLAIN_WORD.fullmatch, words))
+        if plain and plain_words(line) not in seen:
             seen.add(plain_words(line))
             kept.append(line)
     return kept

@@ -147,6 +147,9 @@ class TextBatchMaker:
         self.known = np.array([i for i in indices if recordings[i].text], np.int64)
         self.wordless = np.array([i for i in indices if not recordings[i].text], np.int64)
         self.weights = sampling_weights([recordings[i] for i in self.known], emphasis or {})
+        in_corpus = Counter(recordings[i].corpus for i in self.wordless)
+        evenly = np.array([1 / in_corpus[recordings[i].corpus] for i in self.wordless])
+        self.wordless_weights = evenly / max(1, len(in_corpus))
         self.words = {
             text: tokenizer.encode(f" {text}").ids
             for text in {recordings[i].text for i in self.known}
@@ -199,15 +202,17 @@ class TextBatchMaker:
         noise = self.noises[int(rng.integers(len(self.noises)))]
         size = int(rng.uniform(0.4, 5.0) * FRAMES_PER_SECOND)
         start = int(rng.integers(len(noise)))
-        powers = noise[(torch.arange(size) + start) % len(noise)] * 10 ** rng.uniform(-7.0, 2.5)
+        # From digital silence, which `features_of` makes of less than 1e-10, to what overdrives.
+        powers = noise[(torch.arange(size) + start) % len(noise)] * 10 ** rng.uniform(-11.0, 2.5)
         out: Frames = features_of(powers[None])[0].numpy()
         return out
 
     def _unknown_speech(self, rng: np.random.Generator) -> Frames:
         kind = rng.random()
-        if kind < 0.3 and len(self.wordless):
-            return self.features.all_frames(int(rng.choice(self.wordless)))
-        if kind < 0.5:
+        if kind < 0.5 and len(self.wordless):
+            index = int(rng.choice(self.wordless, p=self.wordless_weights))
+            return self.features.all_frames(index)
+        if kind < 0.6:
             backwards = self.features.all_frames(int(rng.choice(self.known)))[::-1]
             return backwards.copy()  # torch takes no negative strides
         seconds = rng.uniform(1.0, self.window_frames / FRAMES_PER_SECOND)

@@ -65,7 +65,6 @@ def add_verbs(verbs: Any) -> None:
             help="caches and checkpoints, 3 GB (default: %(default)s)",
         )
         verb.add_argument("--split", default="test", help="measured split (default: %(default)s)")
-        verb.add_argument("--min-avg-logprob", type=float, help="gate (default: from dev)")
         verb.add_argument("--description", default="", help="what it is for, in one line")
         verb.add_argument("--license", default="", help="of the weights: the strictest of the data")
         verb.add_argument(
@@ -175,7 +174,7 @@ def _dev_score(
 def _write(options: argparse.Namespace, config: Any, recordings: Any, audio: Any) -> None:
     from .small_whisper import parameter_count, write_folder, write_profile
     from .train_transcriber import load_best
-    from .word_errors import choose_gate
+    from .word_errors import choose_gates
 
     network, tokenizer, training = load_best(options.work)
     profile: dict[str, Any] = {
@@ -184,11 +183,9 @@ def _write(options: argparse.Namespace, config: Any, recordings: Any, audio: Any
         "license": options.license,
     }
     write_folder(network, tokenizer, options.out, window_s=config.window_s, profile=profile)
-    gate = options.min_avg_logprob
-    if gate is None:
-        gate = choose_gate(options.out, recordings, audio)
-    write_profile(options.out, profile | {"gates": {"min_avg_logprob": gate}})
+    gates = choose_gates(options.out, recordings, audio)
+    write_profile(options.out, profile | {"gates": gates})
     print(
         f"wrote {options.out}: {parameter_count(network):,} parameters, {training['step']} steps, "
-        f"dropping texts under {gate:.2f}"
+        f"gates {json.dumps(gates)}"
     )

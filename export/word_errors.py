@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,18 @@ from numpy.typing import NDArray
 
 from realtime_ser.models.text_gates import Decoding, drop_reason
 from realtime_ser.models.transcriber import Transcriber, load_transcriber
-from realtime_ser.models.transcriber_profile import read_profile
+from realtime_ser.models.transcriber_profile import PROFILE_FILE, read_profile
 
 from .audio_cache import AudioCache
 from .augment import NoiseBank, mix_at
 from .corpora import SAMPLE_RATE_HZ
+from .small_whisper import write_profile
 from .transcripts import Recording, plain_words
 
 NOISE_RATIO_DB = 10.0
 _NOISE_SEED = 99  # other sounds than those of training, whose seed is the configuration's
 _SECONDS_OF_PIECE = 2.5
+_DEV_RECORDINGS = 600
 
 Sound = NDArray[np.float32]
 
@@ -113,20 +116,51 @@ def dropped_share(heard: Sequence[Heard]) -> float:
     return 1 - sum(each.passed for each in heard) / len(heard)
 
 
-def choose_gate(
+def choose_gates(
     folder: Path, recordings: Sequence[Recording], audio: AudioCache, keep: float = 0.95
-) -> float:
-    """The mean log probability that `keep` of what was heard right on dev, clean and noisy, has."""
+) -> dict[str, float]:
+    """The log probabilities, of the mean and of each token, under which to drop texts.
+
+    Of what was heard right on dev, clean and noisy, they keep `keep`. They share what may be lost
+    such that the most of the unknown speech on dev is dropped.
+    """
+    # So low that the token probabilities are fetched and nothing is dropped.
+    profile = json.loads((folder / PROFILE_FILE).read_text(encoding="utf-8"))
+    write_profile(folder, profile | {"gates": {"min_token_logprob": -1e9}})
     transcriber = load_transcriber(str(folder), threads=1)
-    dev = [i for i, each in enumerate(recordings) if each.split == "dev" and each.text]
-    dev = dev[:: max(1, len(dev) // 600)]
-    right = [
-        each.decoding.avg_logprob
-        for noisy in (False, True)
-        for each in hear(transcriber, folder, sounds_of(recordings, audio, dev, noisy))
-        if plain_words(each.text) == plain_words(each.decoding.text)
-    ]
-    return round(float(np.quantile(right, 1 - keep)), 2) if right else -1.0
+    write_profile(folder, profile)
+
+    def heard(known: bool) -> Iterator[tuple[Heard, tuple[float, float]]]:
+        dev = [i for i, r in enumerate(recordings) if r.split == "dev" and bool(r.text) == known]
+        dev = dev[:: max(1, len(dev) // _DEV_RECORDINGS)]
+        for noisy in (False, True):
+            for each in hear(transcriber, folder, sounds_of(recordings, audio, dev, noisy)):
+                decoding = each.decoding
+                if decoding.least_logprob is not None and plain_words(decoding.text):
+                    yield each, (decoding.avg_logprob, decoding.least_logprob)
+
+    right = np.array(
+        [
+            logprobs
+            for each, logprobs in heard(known=True)
+            if plain_words(each.text) == plain_words(each.decoding.text)
+        ]
+    )
+    if not len(right):
+        return {}
+    wrong = np.array([logprobs for _, logprobs in heard(known=False)]).reshape(-1, 2)
+    pairs = [gates_that_keep(right, keep, share) for share in np.linspace(0, 1, 6)]
+    mean, token = max(pairs, key=lambda pair: int((wrong < pair).any(axis=1).sum()))
+    return {"min_avg_logprob": mean, "min_token_logprob": token}
+
+
+def gates_that_keep(right: NDArray[np.float64], keep: float, share: float) -> tuple[float, float]:
+    """Lower bounds of the columns of [n, 2]; the first may cost `share` of what may be lost."""
+    mean = float(np.quantile(right[:, 0], share * (1 - keep)))
+    left = right[right[:, 0] >= mean, 1]
+    token = float(np.quantile(left, max(0.0, 1 - keep * len(right) / len(left))))
+    # Rounded down, so that rounding keeps.
+    return math.floor(mean * 100) / 100, math.floor(token * 100) / 100
 
 
 def measure(

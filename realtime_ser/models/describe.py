@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from realtime_ser.models.bundle_description import (
     Part,
     Role,
 )
+from realtime_ser.models.text_gates import Gates
 from realtime_ser.models.transcriber_profile import read_profile
 from realtime_ser.types import SAMPLE_RATE_HZ
 
@@ -56,21 +58,24 @@ def describe_transcriber(name: str, folder: Path) -> str:
             f"the transcription model in {folder} has a damaged profile: {error}; copy it again"
         ) from error
     files = [file for file in folder.iterdir() if file.is_file()]
-    gates = profile.gates
     rows = [
         ("transcription", f"{name}: {profile.description or 'nothing is said about it'}"),
         ("folder", str(folder)),
         ("size", f"{format_bytes(sum(f.stat().st_size for f in files))} in {len(files)} files"),
         ("licence", f"{profile.license or 'not stated'} (the weights)"),
         ("languages", ", ".join(profile.languages) or "not stated"),
-        (
-            "dropped",
-            f"texts of a mean log probability under {gates.min_avg_logprob:g}, or that repeat "
-            f"themselves {gates.max_compression_ratio:g} times",
-        ),
+        ("dropped", f"texts {_gates(profile.gates)}"),
         *_listed("measured", iter(profile.measured)),
     ]
     return "\n".join(f"{name:<{_LEFT}}{text}".rstrip() for name, text in rows)
+
+
+def _gates(gates: Gates) -> str:
+    reasons = [f"of a mean log probability under {gates.min_avg_logprob:g}"]
+    if gates.min_token_logprob > -math.inf:
+        reasons.append(f"with a token under {gates.min_token_logprob:g}")
+    reasons.append(f"that repeat themselves {gates.max_compression_ratio:g} times")
+    return f"{', '.join(reasons[:-1])}, or {reasons[-1]}"
 
 
 def _listed(name: str, lines: Iterator[str]) -> list[tuple[str, str]]:

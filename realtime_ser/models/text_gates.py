@@ -7,6 +7,7 @@ estimated from the voice alone. They are pure functions of what Whisper answered
 
 from __future__ import annotations
 
+import math
 import unicodedata
 import zlib
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Decoding:
         avg_logprob: mean log probability of the tokens, in nats.
         no_speech_prob: Whisper's probability that there was no speech.
         duration_s: length of the audio, in seconds.
+        least_logprob: log probability of the least likely token, in nats; None when not asked for.
     """
 
     text: str
@@ -47,6 +49,7 @@ class Decoding:
     avg_logprob: float
     no_speech_prob: float
     duration_s: float
+    least_logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,15 @@ class Gates:
         max_no_speech_prob: above it an improbable text is put down to there being no speech.
         min_avg_logprob: texts of less are improbable; in nats per token.
         max_compression_ratio: texts that repeat themselves more are loops.
+        min_token_logprob: texts with a token of less are improbable, in nats; ours, and off by
+            default. A recognizer of a few sentences hesitates where an unknown one departs from
+            those it knows, and is sure of the rest: a mean hides that one token.
     """
 
     max_no_speech_prob: float = 0.6
     min_avg_logprob: float = -1.0
     max_compression_ratio: float = 2.4
+    min_token_logprob: float = -math.inf
 
 
 WHISPER_GATES = Gates()
@@ -71,8 +78,11 @@ def drop_reason(decoding: Decoding, gates: Gates = WHISPER_GATES) -> DropReason 
     """Return why to drop the text, or None when it is to be believed."""
     if not any(character.isalnum() for character in decoding.text):
         return DropReason.EMPTY
+    least = 0.0 if decoding.least_logprob is None else decoding.least_logprob
     # Negated so that a log probability of NaN counts as a bad one.
-    improbable = not decoding.avg_logprob >= gates.min_avg_logprob
+    improbable = not (
+        decoding.avg_logprob >= gates.min_avg_logprob and least >= gates.min_token_logprob
+    )
     if improbable and decoding.no_speech_prob > gates.max_no_speech_prob:
         return DropReason.NO_SPEECH
     if improbable:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ class Transcriber:
         self._name = name
         self._language = language if model.model.is_multilingual else "en"
         self._gates = (profile or TranscriberProfile()).gates
+        # Whisper's vocabulary is large: fetched only for the gate that needs it.
+        self._wants_logits = self._gates.min_token_logprob > -math.inf
         extractor = model.feature_extractor
         self._window_s = float(extractor.chunk_length)
         self._frames_per_second = extractor.sampling_rate / extractor.hop_length
@@ -231,6 +234,7 @@ class Transcriber:
             max_length=2 * limit,
             return_scores=True,
             return_no_speech_prob=True,
+            return_logits_vocab=self._wants_logits,
             suppress_blank=True,
             suppress_tokens=self._suppressed,
         )
@@ -242,7 +246,24 @@ class Transcriber:
             avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
             no_speech_prob=result.no_speech_prob,
             duration_s=duration_s,
+            least_logprob=self._least_logprob(result.logits[0], [*tokens, tokenizer.eot])
+            if self._wants_logits
+            else None,
         )
+
+    def _least_logprob(self, logits: list[Any], tokens: list[int]) -> float:
+        """Of all `tokens`, each chosen from CTranslate2's logits [1, vocabulary] for its place."""
+        if self._model.model.device != "cpu":
+            from ctranslate2 import Device
+
+            logits = [each.to_device(Device.cpu) for each in logits]
+        least = 0.0
+        # Not strict: a text that was cut at the limit has no end token.
+        for token, each in zip(tokens, logits, strict=False):
+            scores = np.array(each, np.float32).reshape(-1)
+            total = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
+            least = min(least, float(scores[token] - total))
+        return least
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
@@ -261,12 +282,14 @@ def _joined(parts: list[Decoding]) -> Decoding:
         return parts[0]
     tokens = sum(part.tokens for part in parts)
     total = sum(part.avg_logprob * part.tokens for part in parts)
+    least = [part.least_logprob for part in parts if part.least_logprob is not None]
     return Decoding(
         text=" ".join(part.text for part in parts if part.text),
         tokens=tokens,
         avg_logprob=total / tokens if tokens else 0.0,
         no_speech_prob=max((part.no_speech_prob for part in parts), default=1.0),
         duration_s=sum(part.duration_s for part in parts),
+        least_logprob=min(least, default=None),
     )
 
 

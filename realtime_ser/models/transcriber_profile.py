@@ -7,7 +7,7 @@ dropped and what `models show` tells people:
     {"description": "knows the commands of our kiosk, nothing else",
      "languages": ["en"], "license": "CC-BY-4.0",
      "measured": ["word error rate 2.1 % on 400 recordings of 10 other speakers"],
-     "gates": {"min_avg_logprob": -0.3}}
+     "gates": {"min_token_logprob": -0.8}}
 """
 
 from __future__ import annotations

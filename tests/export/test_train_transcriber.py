@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,9 @@ import soundfile
 import torch
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer as ServedTokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from realtime_ser.models.text_gates import DropReason
 from realtime_ser.models.transcriber import load_transcriber
@@ -37,6 +42,7 @@ from realtime_ser_export.small_whisper import (
     token_id,
     train_tokenizer,
     write_folder,
+    write_profile,
 )
 from realtime_ser_export.text_batches import (
     IGNORED,
@@ -50,7 +56,14 @@ from realtime_ser_export.train_transcriber import (
     train,
 )
 from realtime_ser_export.transcripts import Recording, read_recordings
-from realtime_ser_export.word_errors import measure, write_figures
+from realtime_ser_export.word_errors import (
+    choose_gates,
+    gates_that_keep,
+    hear,
+    measure,
+    sounds_of,
+    write_figures,
+)
 
 SENTENCES = ("Turn on the light.", "Ist das - sagen wir - gut?", "Żółw śpi; 'cicho'.")
 TINY = WhisperSizes(width=32, heads=2, encoder_layers=1, decoder_layers=1, text_tokens=300)
@@ -157,6 +170,39 @@ def test_its_words_are_measured_as_served(folder: Path, written: Path, tmp_path:
     for errors in read.values():
         assert errors["recordings"] == 3
         assert errors["dropped"] == errors["gated_rate"] == 1.0  # its gate lets nothing through
+
+
+def test_gates_keep_what_was_heard_right(
+    folder: Path, whisper_models: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A model that always says the first sentence is right about a third of the recordings."""
+    says_one = tmp_path / "one"
+    shutil.copytree(whisper_models(says=SENTENCES[0]), says_one)
+    profile = {"description": "says one sentence"}
+    write_profile(says_one, profile)
+    recordings = [replace(each, split="dev") for each in read_recordings(folder)]
+    audio = open_cache(folder / "cache", Path(), [each.path for each in recordings])
+    gates = choose_gates(says_one, recordings, audio)
+    assert json.loads((says_one / "realtime_ser.json").read_text()) == profile
+    write_profile(says_one, profile | {"gates": gates})
+    right = [i for i, each in enumerate(recordings) if each.text == SENTENCES[0]]
+    transcriber = load_transcriber(str(says_one), threads=1)
+    heard = hear(transcriber, says_one, sounds_of(recordings, audio, right))
+    assert sum(each.passed for each in heard) >= 5
+    assert choose_gates(says_one, recordings[1::3], audio) == {}  # where it is never right
+
+
+# In hundredths: hypothesis refuses floats while torch flushes denormals, as training has it do.
+@given(
+    hundredths=hnp.arrays(
+        int, st.tuples(st.integers(20, 60), st.just(2)), elements=st.integers(-400, 0)
+    ),
+    share=st.integers(0, 10),
+)
+def test_gates_share_what_may_be_lost(hundredths: np.ndarray, share: int) -> None:
+    logprobs = hundredths / 100
+    kept = (logprobs >= gates_that_keep(logprobs, 0.95, share / 10)).all(axis=1)
+    assert kept.sum() >= int(0.95 * len(logprobs)) - 1
 
 
 def test_no_token_of_a_text_is_suppressed(written: Path) -> None:

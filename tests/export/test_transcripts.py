@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("soundfile", reason="soundfile is not installed: pip install '.[export]'")
 
+import soundfile
+
 from realtime_ser_export.corpora import SpeakerLeakError
-from realtime_ser_export.synthetic_speech import SENTENCES, read_sentences, takes
+from realtime_ser_export.synthetic_speech import (
+    SENTENCES,
+    read_sentences,
+    read_unknown,
+    takes,
+    unknown_takes,
+    write_corpus,
+)
 from realtime_ser_export.transcripts import (
     Recording,
     TranscriptError,
@@ -84,6 +95,35 @@ def test_takes_are_the_same_every_time_and_voices_keep_to_their_split() -> None:
     assert voices["train"] and voices["dev"] and voices["test"]
     assert not voices["train"] & (voices["dev"] | voices["test"])
     assert not voices["dev"] & voices["test"]
+
+
+def test_what_is_not_to_be_known_is_new_and_plain(tmp_path: Path) -> None:
+    lines = ["Turn on the light!", "Where did you put it?", "Where did you put it", "So what"]
+    lines += ["I paid 20 for this", "SHOUTING is not plain", "see www.example.org for more"]
+    lines += [" ".join(["word"] * 16), "It isn't mine, is it?"]
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(lines))
+    unknown = read_unknown(path, ["turn on the light"])
+    assert unknown == ["Where did you put it?", "It isn't mine, is it?"]
+    spoken = list(unknown_takes(unknown * 20))
+    assert not any(take.known for take in spoken)
+    assert [take.split for take in spoken].count("dev") == 4
+    voices = {split: {t.variant for t in spoken if t.split == split} for split in ("train", "dev")}
+    assert not voices["train"] & voices["dev"]
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_spoken_sentences_are_in_a_quiet_room_and_only_known_ones_are_written_down(
+    tmp_path: Path,
+) -> None:
+    [*known] = takes(["Hello, how are you today?"])
+    unknown = next(unknown_takes(["Nobody told me that."]))
+    write_corpus(tmp_path, [known[0], unknown])
+    assert [each.text for each in read_recordings(tmp_path)] == [known[0].text, ""]
+    samples, rate = soundfile.read(tmp_path / known[0].file)
+    assert rate == 16_000
+    pauses = np.concatenate([samples[:7_000], samples[-5_000:]])
+    assert 0 < np.abs(pauses).max() < np.abs(samples).max() / 5
 
 
 @pytest.mark.corpus

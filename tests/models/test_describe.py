@@ -61,7 +61,7 @@ def test_a_transcription_model_says_what_it_is_for(whisper_folder: Path, tmp_pat
                 "languages": ["en", "pl"],
                 "license": "CC-BY-4.0",
                 "measured": ["word error rate 2 %", "unknown sentences dropped 91 %"],
-                "gates": {"min_avg_logprob": -0.25},
+                "gates": {"min_avg_logprob": -0.25, "min_token_logprob": -0.9},
             }
         )
     )
@@ -69,7 +69,10 @@ def test_a_transcription_model_says_what_it_is_for(whisper_folder: Path, tmp_pat
     assert lines[0] == "transcription kiosk: knows the orders of our kiosk"
     assert "licence       CC-BY-4.0 (the weights)" in lines
     assert "languages     en, pl" in lines
-    assert any(line.startswith("dropped") and "under -0.25" in line for line in lines)
+    assert (
+        "dropped       texts of a mean log probability under -0.25, with a token under -0.9, "
+        "or that repeat themselves 2.4 times"
+    ) in lines
     assert lines[-2:] == [
         "measured      word error rate 2 %",
         "              unknown sentences dropped 91 %",

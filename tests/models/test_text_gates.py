@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_ser.models import text_gates
-from realtime_ser.models.text_gates import Decoding, DropReason, drop_reason, token_budget
+from realtime_ser.models.text_gates import (
+    Decoding,
+    DropReason,
+    Gates,
+    drop_reason,
+    token_budget,
+)
 
 GOOD = Decoding(
     text="I did not expect to see you here.",
@@ -58,6 +64,23 @@ def test_an_ordinary_sentence_is_kept() -> None:
 )  # fmt: skip
 def test_each_gate_at_its_threshold(change: dict[str, object], reason: DropReason | None) -> None:
     assert drop_reason(replace(GOOD, **change)) == reason
+
+
+@pytest.mark.parametrize(
+    ("least", "reason"),
+    [
+        (None, None),
+        (-0.8, None),
+        (-0.81, DropReason.LOW_LOGPROB),
+        (math.nan, DropReason.LOW_LOGPROB),
+    ],
+)
+def test_one_improbable_token_is_enough_where_a_model_asks_for_it(
+    least: float | None, reason: DropReason | None
+) -> None:
+    decoding = replace(GOOD, least_logprob=least)
+    assert drop_reason(decoding) is (DropReason.LOW_LOGPROB if least is math.nan else None)
+    assert drop_reason(decoding, Gates(min_token_logprob=-0.8)) == reason
 
 
 @pytest.mark.parametrize(

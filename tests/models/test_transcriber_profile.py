@@ -69,6 +69,33 @@ def test_a_model_is_held_to_its_own_gates(copied: Path) -> None:
     assert strict.dropped == {DropReason.LOW_LOGPROB: 1}
 
 
+def test_the_least_likely_token_is_found_and_gated(copied: Path) -> None:
+    second = np.zeros(16_000, np.int16)
+    _, plain = load_transcriber(str(copied), threads=1).decode(second)
+    assert plain.least_logprob is None
+    write(copied, {"gates": {"min_token_logprob": -9}})
+    _, decoding = load_transcriber(str(copied), threads=1).decode(second)
+    assert decoding.least_logprob is not None
+    assert -2.0 < decoding.least_logprob <= decoding.avg_logprob < 0.0
+    assert decoding.avg_logprob == plain.avg_logprob
+    write(copied, {"gates": {"min_token_logprob": decoding.least_logprob / 2}})
+    strict = load_transcriber(str(copied), threads=1)
+    assert strict.transcribe(second) is None
+    assert strict.dropped == {DropReason.LOW_LOGPROB: 1}
+
+
+def test_the_least_likely_token_of_all_windows_counts(copied: Path) -> None:
+    path = copied / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chunk_length": 3}))
+    write(copied, {"gates": {"min_token_logprob": -9}})
+    transcriber = load_transcriber(str(copied), threads=1)
+    sound = np.random.default_rng(0).integers(-9000, 9000, 80_000).astype(np.int16)
+    windows = [
+        transcriber.decode(each)[1].least_logprob for each in (sound[:48_000], sound[48_000:])
+    ]
+    assert transcriber.decode(sound)[1].least_logprob == pytest.approx(min(windows))
+
+
 def test_a_model_hears_through_its_own_window(copied: Path) -> None:
     """The one utterance of 5 s is two windows of 3 s and at most that, each of which speaks."""
     path = copied / "preprocessor_config.json"
