@@ -7,7 +7,6 @@ whatever the module says of that utterance, in whatever company, must be what th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
 )
-from transformers.utils import logging
 
 from realtime_ser.models.bundle_description import AFFECT_LABELS
+from realtime_ser.models.hub import first_line
 from realtime_ser.types import SAMPLE_RATE_HZ
 
-from . import hf_audio_wav2vec2
+from . import hf_audio_ast, hf_audio_wav2vec2, hf_audio_whisper
 from .encoder_folder import GRAPH_FILE
 from .errors import ExportError
 from .hf_audio_heads import DenseHead, has_dense_head
-from .hf_source import labels_of, load_weights, read_config
+from .hf_source import labels_of, load_model, load_weights, read_config
+from .spectrograms import empty_bands_expected
 
 Floats = NDArray[np.float32]
 
-_MODULES: tuple[ModuleType, ...] = (hf_audio_wav2vec2,)
+_MODULES: tuple[ModuleType, ...] = (hf_audio_wav2vec2, hf_audio_whisper, hf_audio_ast)
 FAMILIES = {family: module for module in _MODULES for family in module.FAMILIES}
 HEADS = ("auto", "none", "classification", "regression")
 
@@ -108,65 +107,48 @@ def load_audio(
             f"{folder.name}: model_type {family!r} is no speech encoder that can be exported; "
             f"known: {', '.join(FAMILIES)}"
         )
-    config, extractor = AutoConfig.from_pretrained(folder), _extractor(folder)
+    code = FAMILIES[family]
+    config, extractor = _read(folder)
     weights = load_weights(folder)
     top = _find_head(folder.name, settings, weights, head, labels)
-    dense = DenseHead(weights) if top.kind == "dense" else None
-
-    def load() -> Any:
-        return _load(folder.name, config, weights, with_head=top.kind == "projection")
-
-    code = FAMILIES[family]
-    module = code.build(load(), dense, extractor).eval().requires_grad_(False)
+    dense = None
+    if top.kind == "dense":
+        dense = DenseHead(weights, len(top.labels), settings.get("pooling_mode"))
+    if top.kind == "projection":
+        original = load_model(
+            MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)], config, weights, folder.name
+        )
+    else:
+        original = load_model(*code.bare_encoder(config, weights), folder.name)
+    module = code.build(original, dense, extractor).eval().requires_grad_(False)
     return AudioModel(
         module=module,
-        reference=_reference(code, load(), dense, extractor, top.role),
+        reference=_reference(code, original, dense, extractor, top.role),
         part=_part(module, top, affect_range),
         config=config,
         family=family,
-        architecture=next(iter(settings.get("architectures") or ()), ""),
+        architecture=_architecture(settings),
         fp32_scopes=code.FLOAT32_SCOPES,
     )
 
 
-def _extractor(folder: Path) -> Any:
-    extractor = AutoFeatureExtractor.from_pretrained(folder)
+def _read(folder: Path) -> tuple[Any, Any]:
+    """Configuration and feature extractor, as classes of transformers; never code of the folder."""
+    try:
+        with empty_bands_expected():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ExportError(
+            f"{folder.name}: transformers cannot read config.json and preprocessor_config.json "
+            f"({first_line(error)}); copy the model again"
+        ) from error
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise ExportError(
             f"{folder.name} hears {extractor.sampling_rate} Hz, and realtime-ser gives "
             f"{SAMPLE_RATE_HZ} Hz; choose a model trained at that rate"
         )
-    return extractor
-
-
-def _load(name: str, config: Any, weights: Mapping[str, Tensor], *, with_head: bool) -> Any:
-    """The model as transformers has it; a weight that is missing is an error, not a random one."""
-    classes = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING if with_head else MODEL_MAPPING
-    verbosity = logging.get_verbosity()
-    # It lists what it has no use for (heads of pretraining) as a warning; what it lacks is below.
-    logging.set_verbosity_error()
-    try:
-        model, report = classes[type(config)].from_pretrained(
-            None,
-            config=copy.deepcopy(config),
-            state_dict=dict(weights),
-            attn_implementation="eager",
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except RuntimeError as error:  # Tensors of other shapes than the configuration says.
-        raise ExportError(f"{name}: {error}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-    # Pretraining masks with it; nothing else does.
-    missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
-    if missing:
-        raise ExportError(
-            f"{name}: its weights lack {', '.join(missing[:4])}"
-            f"{' and more' if len(missing) > 4 else ''}, which {type(model).__name__} has; "
-            "is its head a class of its own? With --head none the encoder alone is exported"
-        )
-    return model.eval().requires_grad_(False)
+    return config, extractor
 
 
 def _find_head(
@@ -179,9 +161,9 @@ def _find_head(
     """What head the model has, held against what is wanted."""
     if wanted not in HEADS:
         raise ExportError(f"there is no head {wanted!r}; use one of {', '.join(HEADS)}")
-    architecture = next(iter(settings.get("architectures") or ()), "")
+    architecture = _architecture(settings)
     kind = "none"
-    if has_dense_head(weights) and "audio-spectrogram-transformer" != settings["model_type"]:
+    if has_dense_head(weights) and settings["model_type"] != "audio-spectrogram-transformer":
         kind = "dense"
     elif architecture.endswith(("ForSequenceClassification", "ForAudioClassification")):
         kind = "projection"
@@ -189,7 +171,7 @@ def _find_head(
         return _Head("none")
     if kind == "none":
         raise ExportError(f"{name} ({architecture}) has no head; use --head none")
-    labels = labels or labels_of(settings)
+    labels = labels_of(settings, labels, model=name)
     role = "affect" if set(labels) == set(AFFECT_LABELS) else "logits"
     found = "regression" if role == "affect" else "classification"
     if found == "classification" and settings.get("problem_type") == "regression":
@@ -203,6 +185,10 @@ def _find_head(
             f"{name} has a head for {found} ({', '.join(labels)}), not {wanted}; use --head auto"
         )
     return _Head(kind, role, labels)
+
+
+def _architecture(settings: Mapping[str, Any]) -> str:
+    return next(iter(settings.get("architectures") or ()), "")
 
 
 def _reference(
@@ -234,50 +220,42 @@ def _reference(
 
 
 def _part(module: Any, head: _Head, affect_range: tuple[float, float]) -> dict[str, Any]:
-    """The part entry; see BUNDLE.md of the export chain for its fields."""
-    outputs: list[dict[str, Any]] = []
+    outputs = [embedding_output(module.width)]
     if head.role:
-        width = len(head.labels)
-        output = {"name": head.role, "role": head.role, "dtype": "float32"}
-        output |= {"shape": ["batch", width], "labels": list(head.labels)}
-        if head.role == "affect":
-            output |= {"unit": "none", "range": list(affect_range)}
-        else:
-            output |= {"unit": "nat"}
-        outputs.append(output)
-    outputs.append(
-        {
-            "name": "embedding",
-            "role": "embedding",
-            "dtype": "float32",
-            "shape": ["batch", module.width],
-            "unit": "none",
-        }
-    )
+        shape, labels = ["batch", len(head.labels)], list(head.labels)
+        answer: dict[str, Any] = {"name": head.role, "role": head.role, "dtype": "float32"}
+        answer |= {"shape": shape, "labels": labels}
+        affect = head.role == "affect"
+        answer |= {"unit": "none", "range": list(affect_range)} if affect else {"unit": "nat"}
+        outputs.insert(0, answer)
+    return audio_part(module, outputs)
+
+
+def embedding_output(width: int) -> dict[str, Any]:
+    """The entry of an embedding among the outputs of a part."""
+    shape = ["batch", width]
+    return {"name": "embedding", "role": "embedding", "dtype": "float32", "shape": shape} | {
+        "unit": "none"
+    }
+
+
+def audio_part(module: Any, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A part entry of `bundle.json`, without its name; batching is measured later."""
+    waveform = {"name": "waveform", "dtype": "float32", "shape": ["batch", "samples"]}
+    lengths = {"name": "lengths", "dtype": "int64", "shape": ["batch"], "unit": "samples"}
     return {
         "file": GRAPH_FILE,
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "inputs": AUDIO_INPUTS,
+        "inputs": [
+            {
+                **waveform,
+                "unit": "full scale, -1 to 1",
+                "normalisation": "none, done in the graph",
+            },
+            {**lengths, "normalisation": "none"},
+        ],
         "outputs": outputs,
         "batching": "masked",
         "minimum_samples": module.minimum_samples,
         "maximum_samples": module.maximum_samples,
     }
-
-
-AUDIO_INPUTS: list[dict[str, Any]] = [
-    {
-        "name": "waveform",
-        "dtype": "float32",
-        "shape": ["batch", "samples"],
-        "unit": "full scale, -1 to 1",
-        "normalisation": "none, done in the graph",
-    },
-    {
-        "name": "lengths",
-        "dtype": "int64",
-        "shape": ["batch"],
-        "unit": "samples",
-        "normalisation": "none",
-    },
-]

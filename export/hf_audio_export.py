@@ -12,10 +12,11 @@ import numpy as np
 import onnxruntime
 import torch
 
+from . import mfcc_encoder
 from .encoder_folder import GRAPH_FILE, EncoderRecord, replacing, write_record
 from .export_graph import OPSET, GraphInterface, export_graph
 from .hf_audio import AudioModel, load_audio
-from .hf_source import resolve, source_record
+from .hf_source import AUDIO_FILES, resolve, source_record
 
 # Padding may change an answer by this much before mixed lengths are forbidden.
 PADDING_TOLERANCE = 1e-3
@@ -34,21 +35,25 @@ def export_audio(
     """Write the encoder folder `out` of a Hugging Face speech model.
 
     Args:
-        model: hub id, or a folder.
+        model: hub id, or a folder, or `mfcc_encoder.NAME`, which needs no model.
         revision: commit, tag or branch on the hub.
         head, labels, affect_range: see `load_audio`.
 
     Raises:
         ExportError: the model is not there or not of a kind that can be exported.
     """
-    folder = resolve(model, revision)
-    loaded = load_audio(folder, head, labels=labels, affect_range=affect_range)
+    if model == mfcc_encoder.NAME:
+        loaded, source = mfcc_encoder.load_mfcc(), mfcc_encoder.source()
+    else:
+        folder = resolve(model, revision, needs=AUDIO_FILES)
+        source = source_record(folder, model, revision)
+        loaded = load_audio(folder, head, labels=labels, affect_range=affect_range)
     with replacing(out) as draft:
         exported = write_graph(loaded, draft / GRAPH_FILE)
         part = {**loaded.part, "batching": measured_batching(draft / GRAPH_FILE, loaded.part)}
         record = EncoderRecord(
             modality="audio",
-            source=source_record(folder, model, revision),
+            source=source,
             precision="float32",
             opset=OPSET,
             nodes={"exported": exported},

@@ -35,8 +35,15 @@ class DenseHead(nn.Module):
     model with a head of its own, drawn at random, and a warning.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], labels: int, pooling_mode: str | None = None
+    ) -> None:
         super().__init__()
+        if pooling_mode not in (None, "mean"):
+            raise ExportError(
+                f"the model pools by {pooling_mode!r} (pooling_mode in config.json); only the mean "
+                "over time is known, use --head none"
+            )
         last = next((name for name in _LAST if f"{name}.weight" in weights), None)
         if last is None:
             raise ExportError(
@@ -45,6 +52,11 @@ class DenseHead(nn.Module):
             )
         self.dense = _linear(weights, _DENSE)
         self.out_proj = _linear(weights, last)
+        if self.out_proj.out_features != labels:
+            raise ExportError(
+                f"the model's head has {self.out_proj.out_features} outputs and config.json names "
+                f"{labels} labels; correct id2label"
+            )
 
     def forward(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self.out_proj(torch.tanh(self.dense(pooled)))

@@ -10,11 +10,12 @@ convolutions, the convolutions of the conformer.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from transformers import MODEL_MAPPING
 
 from .errors import ExportError
 from .front_end import SAMPLE_RATE_HZ, mask_up_to
@@ -26,6 +27,7 @@ from .masked_layers import (
     frames_after,
     masked_mean,
     receptive_field,
+    with_replaced,
 )
 
 # Attention grows with the square of the length; the runtime's utterances end at 15 s.
@@ -81,10 +83,10 @@ class PositionalConvolution(nn.Module):
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
-        self.layers = getattr(original, "layers", None) or nn.ModuleList([original])
-        for layer in self.layers:
-            if parametrize.is_parametrized(layer.conv):  # Weight norm: w = g * v / |v|.
-                parametrize.remove_parametrizations(layer.conv, "weight")
+        layers = getattr(original, "layers", [original])
+        self.layers = nn.ModuleList(
+            with_replaced(layer, conv=_plain_convolution(layer.conv)) for layer in layers
+        )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[batch, time, width] with mask [batch, time, 1] -> [batch, time, width]."""
@@ -99,6 +101,20 @@ class PositionalConvolution(nn.Module):
                 x = norm(x.transpose(1, 2)).transpose(1, 2)
             x = layer.activation(x)
         return x.transpose(1, 2)
+
+
+def _plain_convolution(conv: nn.Conv1d) -> nn.Conv1d:
+    """The same without weight norm (w = g * v / |v|), which is for training."""
+    plain = nn.Conv1d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        padding=conv.padding,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
+    plain.weight, plain.bias = nn.Parameter(conv.weight.detach().clone()), conv.bias
+    return plain
 
 
 class Encoder(nn.Module):
@@ -116,8 +132,10 @@ class Encoder(nn.Module):
         self.bias = None
         if config.model_type == "wavlm":
             self.bias = RelativePositionBias(self.layers[0].attention)
-            for layer in self.layers:
-                layer.attention = GatedAttention(layer.attention)
+            self.layers = nn.ModuleList(
+                with_replaced(layer, attention=GatedAttention(layer.attention))
+                for layer in self.layers
+            )
 
     def forward(self, x: Tensor, mask: Tensor) -> list[Tensor]:
         """[batch, time, width], mask [batch, time] -> states: before the layers, after each."""
@@ -268,7 +286,7 @@ class Wav2Vec2Graph(nn.Module):
     """Raw waveforms and lengths in; an embedding out, after the answer of a head if there is one.
 
     Args:
-        base: the transformers model without head; its layers are taken, and changed.
+        base: the transformers model without head; its layers are shared.
         head: pooled states to logits, or None.
         layer_weights: of the weighted sum of all states that some heads look at, or None.
         normalise: whether the feature extractor brings waveforms to mean 0 and variance 1.
@@ -315,7 +333,7 @@ class Wav2Vec2Graph(nn.Module):
 
 
 def build(original: Any, dense: nn.Module | None, extractor: Any) -> Wav2Vec2Graph:
-    """The module to export, of a transformers model that is used up by it."""
+    """The module to export; it shares the layers of the transformers model and changes none."""
     base, head, layer_weights = encoder_of(original), dense, None
     if getattr(base.config, "add_adapter", False):
         raise ExportError("the model has an adapter (add_adapter), which is not supported")
@@ -323,6 +341,13 @@ def build(original: Any, dense: nn.Module | None, extractor: Any) -> Wav2Vec2Gra
         head = ProjectionHead(original)
         layer_weights = getattr(original, "layer_weights", None)
     return Wav2Vec2Graph(base, head, layer_weights, normalise=extractor.do_normalize)
+
+
+def bare_encoder(
+    config: Any, weights: Mapping[str, Tensor]
+) -> tuple[Any, Any, Mapping[str, Tensor]]:
+    """Class without head, configuration and weights, for `load_model`."""
+    return MODEL_MAPPING[type(config)], config, weights
 
 
 def encoder_of(original: Any) -> Any:

@@ -7,6 +7,7 @@ padding of its own, a mean) is done here over the valid samples or frames alone.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -41,6 +42,14 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of [batch, time, width] over the frames where mask [batch, time] is 1."""
     weights = mask[:, :, None]
     return (x * weights).sum(1) / weights.sum(1)
+
+
+def with_replaced(module: nn.Module, **children: nn.Module) -> nn.Module:
+    """A copy of `module` that shares everything with it but these children."""
+    # copy.copy alone would share the dictionary of children too.
+    copied = copy.copy(module)
+    copied._modules = {**module._modules, **children}
+    return copied
 
 
 class Loudness(nn.Module):
