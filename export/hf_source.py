@@ -209,7 +209,8 @@ def load_model(
             only pretraining uses. transformers would fill others with random numbers and a warning.
 
     Raises:
-        ExportError: weights are missing or have other shapes than the configuration says.
+        ExportError: weights are missing, have other shapes than the configuration says, or are
+            those of a classifier that the class does not have.
     """
     import copy
 
@@ -238,6 +239,14 @@ def load_model(
         raise ExportError(
             f"{name}: its weights lack {', '.join(missing[:4])}{more}, which "
             f"{model_class.__name__} has; with --head none the encoder alone is exported"
+        )
+    # A class of the same name in the model's own repository; transformers would leave these out.
+    foreign = [key for key in report["unexpected_keys"] if key.startswith("classifier")]
+    if foreign and hasattr(model, "classifier"):
+        raise ExportError(
+            f"{name}: its weights have {', '.join(sorted(foreign)[:4])}, for which "
+            f"{model_class.__name__} has no place, so its head is another one; with --head none "
+            "the encoder alone is exported"
         )
     loaded: Model = model.eval().requires_grad_(False)
     return loaded

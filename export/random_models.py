@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SIZES = ("tiny", "base")
 HEADS = ("none", "classification", "regression")
 LABELS = ("angry", "happy", "neutral", "sad")
+LICENCE = "none, RANDOM WEIGHTS"
 DIMENSIONS = ("arousal", "dominance", "valence")
 
 
@@ -355,7 +356,9 @@ def _name_weight_norm_as_published(path: Path) -> None:
 
 
 def _readme(family: str, size: str, head: str, seed: int) -> str:
+    # The front matter goes on into encoder.json, and into all that shows it.
     return (
+        f"---\nlicense: other\nlicense_name: {LICENCE}\n---\n\n"
         "# RANDOM WEIGHTS\n\n"
         f"Architecture {family}, size {size}, head {head}, seed {seed}. Nothing was trained: what "
         "this model answers means nothing. It is for measuring latency and for tests. There is "

@@ -1,0 +1,143 @@
+"""The verbs `text` and `random`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .errors import ExportError
+from .random_models import FAMILIES, HEADS, SIZES, random_model
+
+_TEXT = """\
+Export a Hugging Face text model: DistilBERT, BERT (BETO, MiniLM), RoBERTa (MarIA, BERTIN), XLM-R.
+DIR gets the graph, its tokenizer.json, and encoder.json, which says what was exported and how far
+its answers are from the original's.
+"""
+
+_RANDOM = """\
+Write a Hugging Face folder of a real architecture with RANDOM WEIGHTS, for `audio` and `text`: to
+measure latency and memory before you have weights. What such a model answers means nothing.
+"""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs to an argparse sub-command group; each sets `run`."""
+    text = verbs.add_parser("text", help="export a text model", description=_TEXT)
+    text.set_defaults(run=_text)
+    text.add_argument("model", metavar="MODEL", help="id on the Hugging Face hub, or a folder")
+    text.add_argument("--out", type=Path, required=True, help="folder to write or replace")
+    text.add_argument("--revision", help="branch, tag or commit on the hub")
+    text.add_argument(
+        "--head",
+        choices=("auto", *HEADS),
+        default="auto",
+        help="what the model must have; auto takes what it has, none leaves it out "
+        "(default: %(default)s)",
+    )
+    text.add_argument(
+        "--name-labels",
+        type=_names,
+        metavar="NAME,NAME,...",
+        help="the head's outputs in their order, for a model that does not name them",
+    )
+    text.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="what a head for valence, arousal and dominance was trained on, such as 1 5",
+    )
+    text.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="cut longer texts (default: at what the model can take); a minute of speech has "
+        "about 200",
+    )
+    text.add_argument(
+        "--pooling",
+        choices=("mean", "first"),
+        default="mean",
+        help="embedding: mean over the tokens, or the first one, [CLS] (default: %(default)s)",
+    )
+    text.add_argument(
+        "--multi-label-shares",
+        action="store_true",
+        help="of a model that answers each label on its own, let each have its share of the sum "
+        "of all probabilities; it cannot say then that no label holds",
+    )
+    random = verbs.add_parser(
+        "random",
+        help="write a model with random weights, to measure latency",
+        description=_RANDOM,
+        epilog=f"families: {', '.join(FAMILIES)}",
+    )
+    random.set_defaults(run=_random)
+    random.add_argument("family", metavar="FAMILY", choices=FAMILIES, help="see below")
+    random.add_argument("--out", type=Path, required=True, help="folder to write")
+    random.add_argument(
+        "--size",
+        choices=SIZES,
+        default="base",
+        help="base: the published one; tiny: two layers, 32 wide (default: %(default)s)",
+    )
+    random.add_argument("--head", choices=HEADS, default="none", help="(default: %(default)s)")
+    random.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME,NAME,..., such as angry,happy")
+    return names
+
+
+def _text(options: argparse.Namespace) -> None:
+    print("loading torch and transformers", file=sys.stderr, flush=True)
+    from .hf_text_export import export_text
+
+    record = export_text(
+        options.model,
+        options.out,
+        revision=options.revision,
+        head=options.head,
+        labels=options.name_labels,
+        affect_range=tuple(options.range) if options.range else None,
+        max_tokens=options.max_tokens,
+        pooling=options.pooling,
+        multi_label_shares=options.multi_label_shares,
+    )
+    part = record.part
+    print(f"wrote {options.out}: {record.source.family}, {part['parameters']:,} parameters")
+    print(f"licence of the weights: {record.source.licence or 'not said in its model card'}")
+    for output in part["outputs"]:
+        holds = ", ".join(output.get("labels", ())) or f"{output['shape'][1]} wide"
+        print(f"{output['name']}: {holds}")
+    error = max(row["max_abs_error"] for row in record.parity)
+    print(f"texts are cut at {part['max_tokens']} tokens")
+    print(f"largest difference from the original: {error:.1e}")
+
+
+def _random(options: argparse.Namespace) -> None:
+    out: Path = options.out
+    if out.exists() and not _is_replaceable(out):
+        raise ExportError(f"{out} holds something else; give a new folder with --out")
+    print("drawing RANDOM WEIGHTS", file=sys.stderr, flush=True)
+    random_model(options.family, out, size=options.size, head=options.head, seed=options.seed)
+    modality = FAMILIES[options.family].modality
+    print(
+        f"wrote {out}: {options.family}, size {options.size}, RANDOM WEIGHTS: its answers mean "
+        f"nothing. Export it with `realtime-ser-export {modality} {out} --out DIR`"
+    )
+
+
+def _is_replaceable(out: Path) -> bool:
+    """Whether there is nothing to lose in it."""
+    if not out.is_dir():
+        return False
+    card = out / "README.md"
+    if card.is_file():
+        return "\n# RANDOM WEIGHTS\n" in card.read_text(encoding="utf-8", errors="replace")
+    return not any(out.iterdir())
