@@ -23,7 +23,6 @@ from transformers import (
     AutoFeatureExtractor,
 )
 
-from realtime_ser.models.bundle_description import AFFECT_LABELS
 from realtime_ser.models.hub import first_line
 from realtime_ser.types import SAMPLE_RATE_HZ
 
@@ -31,14 +30,14 @@ from . import hf_audio_ast, hf_audio_wav2vec2, hf_audio_whisper
 from .encoder_folder import GRAPH_FILE
 from .errors import ExportError
 from .hf_audio_heads import DenseHead, has_dense_head
-from .hf_source import labels_of, load_model, load_weights, read_config
+from .hf_head import Head, architecture_of, find_head
+from .hf_source import load_model, load_weights, read_config
 from .spectrograms import empty_bands_expected
 
 Floats = NDArray[np.float32]
 
 _MODULES: tuple[ModuleType, ...] = (hf_audio_wav2vec2, hf_audio_whisper, hf_audio_ast)
 FAMILIES = {family: module for module in _MODULES for family in module.FAMILIES}
-HEADS = ("auto", "none", "classification", "regression")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +65,13 @@ class AudioModel:
     fp32_scopes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What is on top of the encoder.
-
-    Attributes:
-        kind: none, projection (a class of transformers), or dense (`DenseHead`).
-        role: of its output: logits or affect.
-        labels: in the order of its output.
-    """
-
-    kind: str
-    role: str = ""
-    labels: tuple[str, ...] = ()
-
-
 def load_audio(
     folder: Path,
     head: str = "auto",
     *,
     labels: tuple[str, ...] | None = None,
-    affect_range: tuple[float, float] = (0.0, 1.0),
+    affect_range: tuple[float, float] | None = None,
+    multi_label_shares: bool = False,
 ) -> AudioModel:
     """Read a Hugging Face folder: configuration, weights, feature extractor.
 
@@ -95,7 +80,9 @@ def load_audio(
         head: none gives the pooled embedding alone; classification and regression demand that
             the model has such a head; auto takes what it has.
         labels: names of the head's outputs, in their order, instead of the configuration's.
-        affect_range: what lowest and highest stand for in the output of a dimensional head.
+        affect_range: what lowest and highest are in the numbers of a dimensional head.
+        multi_label_shares: accept a head that answers each label on its own; its logits become
+            the logarithms of those probabilities, so that their softmax is each label's share.
 
     Raises:
         ExportError: an architecture that is not known, weights or labels that do not fit.
@@ -107,27 +94,36 @@ def load_audio(
             f"{folder.name}: model_type {family!r} is no speech encoder that can be exported; "
             f"known: {', '.join(FAMILIES)}"
         )
-    code = FAMILIES[family]
-    config, extractor = _read(folder)
+    code, (config, extractor) = FAMILIES[family], _read(folder)
     weights = load_weights(folder)
-    top = _find_head(folder.name, settings, weights, head, labels)
+    kind = _head_kind(settings, weights)
+    found = find_head(
+        folder.name,
+        settings,
+        head,
+        present=kind != "none",
+        labels=labels,
+        affect_range=affect_range,
+        shares=multi_label_shares,
+    )
     dense = None
-    if top.kind == "dense":
-        dense = DenseHead(weights, len(top.labels), settings.get("pooling_mode"))
-    if top.kind == "projection":
-        original = load_model(
-            MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)], config, weights, folder.name
-        )
+    if found.role and kind == "dense":
+        dense = DenseHead(weights, len(found.labels), settings.get("pooling_mode"))
+    if found.role and kind == "projection":
+        classes = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+        original = load_model(classes[type(config)], config, weights, folder.name)
     else:
         original = load_model(*code.bare_encoder(config, weights), folder.name)
-    module = code.build(original, dense, extractor).eval().requires_grad_(False)
+    module = code.build(original, dense, extractor)
+    if found.shares:
+        module.head = nn.Sequential(module.head, nn.LogSigmoid())
     return AudioModel(
-        module=module,
-        reference=_reference(code, original, dense, extractor, top.role),
-        part=_part(module, top, affect_range),
+        module=module.eval().requires_grad_(False),
+        reference=_reference(code, original, dense, extractor, found),
+        part=audio_part(module, [*found.outputs(), embedding_output(module.width)]),
         config=config,
         family=family,
-        architecture=_architecture(settings),
+        architecture=architecture_of(settings),
         fp32_scopes=code.FLOAT32_SCOPES,
     )
 
@@ -151,53 +147,19 @@ def _read(folder: Path) -> tuple[Any, Any]:
     return config, extractor
 
 
-def _find_head(
-    name: str,
-    settings: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
-    wanted: str,
-    labels: tuple[str, ...] | None,
-) -> _Head:
-    """What head the model has, held against what is wanted."""
-    if wanted not in HEADS:
-        raise ExportError(f"there is no head {wanted!r}; use one of {', '.join(HEADS)}")
-    architecture = _architecture(settings)
-    kind = "none"
-    if has_dense_head(weights) and settings["model_type"] != "audio-spectrogram-transformer":
-        kind = "dense"
-    elif architecture.endswith(("ForSequenceClassification", "ForAudioClassification")):
-        kind = "projection"
-    if wanted == "none" or (wanted == "auto" and kind == "none"):
-        return _Head("none")
-    if kind == "none":
-        raise ExportError(f"{name} ({architecture}) has no head; use --head none")
-    labels = labels_of(settings, labels, model=name)
-    role = "affect" if set(labels) == set(AFFECT_LABELS) else "logits"
-    found = "regression" if role == "affect" else "classification"
-    if found == "classification" and settings.get("problem_type") == "regression":
-        raise ExportError(
-            f"{name} has a regression head for {', '.join(labels)}; only "
-            f"{', '.join(AFFECT_LABELS)} are known. Name its outputs with --name-labels, or use "
-            "--head none"
-        )
-    if wanted not in ("auto", found):
-        raise ExportError(
-            f"{name} has a head for {found} ({', '.join(labels)}), not {wanted}; use --head auto"
-        )
-    return _Head(kind, role, labels)
-
-
-def _architecture(settings: Mapping[str, Any]) -> str:
-    return next(iter(settings.get("architectures") or ()), "")
+def _head_kind(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """none, projection (a class of transformers), or dense (`DenseHead`)."""
+    if has_dense_head(weights) and settings["model_type"] not in hf_audio_ast.FAMILIES:
+        return "dense"
+    classes = ("ForSequenceClassification", "ForAudioClassification")
+    return "projection" if architecture_of(settings).endswith(classes) else "none"
 
 
 def _reference(
-    code: ModuleType, original: Any, dense: nn.Module | None, extractor: Any, role: str
+    code: ModuleType, original: Any, dense: nn.Module | None, extractor: Any, head: Head
 ) -> Callable[[Floats], dict[str, Floats]]:
     encoder = code.encoder_of(original)
-    heard: list[Any] = []
-    # The embedding is not among the answers of a model with a head, so look what it is fed with.
-    encoder.register_forward_hook(lambda _module, _inputs, output: heard.append(output))
+    whole = original if head.role and dense is None else encoder
 
     def reference(waveform: Floats) -> dict[str, Floats]:
         # Alone there is nothing to mask, and WavLM's attention warns of its own mask.
@@ -207,28 +169,20 @@ def _reference(
             return_tensors="pt",
             return_attention_mask=False,
         )
+        states: list[Any] = []
+        # The embedding is not among the answers of a model with a head; see what the head gets.
+        hook = encoder.register_forward_hook(lambda _module, _inputs, output: states.append(output))
         with torch.no_grad():
-            answer = (encoder if dense or not role else original)(**inputs)
-            embedding = code.pooled(heard.pop(), len(waveform))
+            answer = whole(**inputs)
+            hook.remove()
+            embedding = code.pooled(states[0], len(waveform))
             outputs = {"embedding": embedding}
-            if role:
+            if head.role:
                 logits = answer.logits if dense is None else dense(embedding)
-                outputs = {role: logits, **outputs}
+                outputs[head.role] = torch.sigmoid(logits).log() if head.shares else logits
         return {name: value[0].numpy() for name, value in outputs.items()}
 
     return reference
-
-
-def _part(module: Any, head: _Head, affect_range: tuple[float, float]) -> dict[str, Any]:
-    outputs = [embedding_output(module.width)]
-    if head.role:
-        shape, labels = ["batch", len(head.labels)], list(head.labels)
-        answer: dict[str, Any] = {"name": head.role, "role": head.role, "dtype": "float32"}
-        answer |= {"shape": shape, "labels": labels}
-        affect = head.role == "affect"
-        answer |= {"unit": "none", "range": list(affect_range)} if affect else {"unit": "nat"}
-        outputs.insert(0, answer)
-    return audio_part(module, outputs)
 
 
 def embedding_output(width: int) -> dict[str, Any]:

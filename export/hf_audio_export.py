@@ -13,10 +13,12 @@ import onnxruntime
 import torch
 
 from . import mfcc_encoder
-from .encoder_folder import GRAPH_FILE, EncoderRecord, replacing, write_record
+from .encoder_folder import GRAPH_FILE, EncoderRecord, Source, replacing, write_record
+from .errors import ExportError
 from .export_graph import OPSET, GraphInterface, export_graph
 from .hf_audio import AudioModel, load_audio
 from .hf_source import AUDIO_FILES, resolve, source_record
+from .parity import check
 
 # Padding may change an answer by this much before mixed lengths are forbidden.
 PADDING_TOLERANCE = 1e-3
@@ -28,29 +30,27 @@ def export_audio(
     out: Path,
     *,
     revision: str | None = None,
-    head: str = "auto",
-    labels: tuple[str, ...] | None = None,
-    affect_range: tuple[float, float] = (0.0, 1.0),
+    tolerance: float = 1e-3,
+    **options: Any,
 ) -> EncoderRecord:
     """Write the encoder folder `out` of a Hugging Face speech model.
 
     Args:
         model: hub id, or a folder, or `mfcc_encoder.NAME`, which needs no model.
         revision: commit, tag or branch on the hub.
-        head, labels, affect_range: see `load_audio`.
+        tolerance: largest difference between the graph, as served, and the original model.
+        **options: head, labels, affect_range and multi_label_shares of `load_audio`.
 
     Raises:
-        ExportError: the model is not there or not of a kind that can be exported.
+        ExportError: the model is not there or not of a kind that can be exported, or the graph
+            does not answer as the model does.
     """
-    if model == mfcc_encoder.NAME:
-        loaded, source = mfcc_encoder.load_mfcc(), mfcc_encoder.source()
-    else:
-        folder = resolve(model, revision, needs=AUDIO_FILES)
-        source = source_record(folder, model, revision)
-        loaded = load_audio(folder, head, labels=labels, affect_range=affect_range)
+    loaded, source = _load(model, revision, **options)
     with replacing(out) as draft:
         exported = write_graph(loaded, draft / GRAPH_FILE)
         part = {**loaded.part, "batching": measured_batching(draft / GRAPH_FILE, loaded.part)}
+        report = check(draft, part, loaded.reference, "fast", tolerance)
+        report.require(model)
         record = EncoderRecord(
             modality="audio",
             source=source,
@@ -60,9 +60,19 @@ def export_audio(
             versions={name: version(name) for name in _PACKAGES},
             part=part,
             float32_scopes=loaded.fp32_scopes,
+            parity=report.as_json(),
         )
         write_record(record, draft)
     return record
+
+
+def _load(model: str, revision: str | None, **options: Any) -> tuple[AudioModel, Source]:
+    if model == mfcc_encoder.NAME:
+        if options.get("head", "auto") not in ("auto", "none"):
+            raise ExportError(f"{model} has no head; use --head none")
+        return mfcc_encoder.load_mfcc(), mfcc_encoder.source()
+    folder = resolve(model, revision, needs=AUDIO_FILES)
+    return load_audio(folder, **options), source_record(folder, model, revision)
 
 
 _PACKAGES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
@@ -94,9 +104,10 @@ def measured_batching(path: Path, part: Mapping[str, Any]) -> str:
 
 
 def padding_difference(path: Path, part: Mapping[str, Any]) -> float:
-    """Largest difference of any output between an utterance alone and in a padded batch.
+    """Largest difference of any value between an utterance alone and in a padded batch.
 
-    The padding holds noise, which a graph with lengths must not hear.
+    Absolute, or relative to the largest value of its row, whichever is smaller. The padding holds
+    noise, which a graph with lengths must not hear.
     """
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     shortest, longest = part["minimum_samples"], part["maximum_samples"]
@@ -111,5 +122,6 @@ def padding_difference(path: Path, part: Mapping[str, Any]) -> float:
     for row, length in enumerate(lengths):
         feeds = {"waveform": batch[row : row + 1, :length], "lengths": lengths[row : row + 1]}
         for alone, padded in zip(session.run(None, feeds), together, strict=True):
-            worst = max(worst, float(np.abs(alone[0] - padded[row]).max()))
+            scale = max(1.0, float(np.abs(alone).max()))
+            worst = max(worst, float(np.abs(alone[0] - padded[row]).max()) / scale)
     return worst
