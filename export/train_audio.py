@@ -27,6 +27,7 @@ from .audio_cache import AudioCache
 from .audio_encoder import AudioEncoder, EncoderConfig, parameter_count
 from .augment import random_features
 from .batches import POOL_BATCHES, Batch, BatchMaker, prefetched
+from .checkpoints import Stateful, crossed, restore_progress, save_atomically, save_progress
 from .corpora import TRAINING_CORPORA, Clip, check_speakers_disjoint, label_masks, select
 from .evaluate import mean_recall_over_corpora, predict
 
@@ -148,28 +149,24 @@ class Trainer:
             else:
                 value.copy_(current[name])
 
+    def _parts(self) -> dict[str, Stateful]:
+        return {
+            "model": self.model,
+            "average": self.average,
+            "optimiser": self.optimiser,
+        }
+
     def save(self) -> None:
         """Write `last.pt`, whole or not at all."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "best": self.best,
-        }
-        save_atomically(state, self.folder / "last.pt")
+        counters = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        save_progress(self.folder / "last.pt", self._parts(), counters)
 
     def restore(self) -> bool:
         """Continue from `last.pt` if it is there."""
-        path = self.folder / "last.pt"
-        if not path.exists():
+        counters = restore_progress(self.folder / "last.pt", self._parts())
+        if counters is None:
             return False
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds, self.best = (counters[n] for n in ("step", "seconds", "best"))
         return True
 
     def keep_if_best(self, score: float) -> bool:
@@ -185,12 +182,6 @@ class Trainer:
         }
         save_atomically(state, self.folder / "best.pt")
         return True
-
-
-def save_atomically(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
 
 
 def load_best(folder: Path) -> tuple[AudioEncoder, dict[str, Any]]:
@@ -237,17 +228,15 @@ def train(
         for batch in pool:
             trainer.losses.append(trainer.train_step(batch))
         trainer.seconds = time.monotonic() - started
-        if sys.stderr.isatty() or _crossed(trainer.step, config.evaluate_every // 6):
+        if sys.stderr.isatty() or crossed(trainer.step, config.evaluate_every // 6, POOL_BATCHES):
             rate = trainer.step / trainer.seconds
             print(f"step {trainer.step}/{config.steps}, {rate:.2f}/s", file=sys.stderr, flush=True)
-        if _crossed(trainer.step, config.evaluate_every) or trainer.step >= config.steps:
+        if (
+            crossed(trainer.step, config.evaluate_every, POOL_BATCHES)
+            or trainer.step >= config.steps
+        ):
             _evaluate(trainer, clips, audio, dev, masks)
             trainer.save()
-
-
-def _crossed(step: int, every: int) -> bool:
-    """Whether the pool that ended at `step` passed a multiple of `every`."""
-    return step // every > (step - POOL_BATCHES) // every
 
 
 def _evaluate(

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .batches import POOL_BATCHES, prefetched
+from .checkpoints import Stateful, crossed, restore_progress, save_atomically, save_progress
 from .log_mel import Augmentation, FeatureCache
 from .small_whisper import (
     AUDIO_POSITIONS,
@@ -35,7 +36,7 @@ from .small_whisper import (
     train_tokenizer,
 )
 from .text_batches import IGNORED, Mixture, TextBatch, TextBatchMaker
-from .train_audio import keep_freed_memory, save_atomically
+from .train_audio import keep_freed_memory
 from .transcripts import Recording
 
 Score = Callable[[Any, Tokenizer], float]
@@ -155,30 +156,25 @@ class TranscriberTrainer:
         for averaged, current in pairs:
             averaged.lerp_(current, 1 - decay)
 
+    def _parts(self) -> dict[str, Stateful]:
+        return {
+            "network": self.network,
+            "alignment": self.alignment,
+            "average": self.average,
+            "optimiser": self.optimiser,
+        }
+
     def save(self) -> None:
         """Write `last.pt`, whole or not at all."""
-        state = {
-            "network": self.network.state_dict(),
-            "alignment": self.alignment.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "best": self.best,
-        }
-        save_atomically(state, self.folder / "last.pt")
+        counters = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        save_progress(self.folder / "last.pt", self._parts(), counters)
 
     def restore(self) -> bool:
         """Continue from `last.pt` if it is there."""
-        path = self.folder / "last.pt"
-        if not path.exists():
+        counters = restore_progress(self.folder / "last.pt", self._parts())
+        if counters is None:
             return False
-        state = torch.load(path, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.alignment.load_state_dict(state["alignment"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds, self.best = (counters[n] for n in ("step", "seconds", "best"))
         return True
 
     def keep_if_best(self, score: float) -> bool:
@@ -249,7 +245,7 @@ def train(
             trainer.train_step(batch)
         trainer.seconds = time.monotonic() - started
         ended = trainer.step >= config.steps
-        if ended or _crossed(trainer.step, config.save_every):
+        if ended or crossed(trainer.step, config.save_every, POOL_BATCHES):
             text, alignment = np.mean(trainer.losses[-config.save_every :], axis=0)
             rate = trainer.step / trainer.seconds
             print(
@@ -257,9 +253,9 @@ def train(
                 f"alignment {alignment:.3f}",
                 flush=True,
             )
-        if ended or _crossed(trainer.step, config.evaluate_every):
+        if ended or crossed(trainer.step, config.evaluate_every, POOL_BATCHES):
             _report(trainer, score(trainer.average, tokenizer))
-        if ended or _crossed(trainer.step, config.save_every):
+        if ended or crossed(trainer.step, config.save_every, POOL_BATCHES):
             trainer.save()
 
 
@@ -276,11 +272,6 @@ def _tokenizer(recordings: Sequence[Recording], folder: Path, sizes: WhisperSize
     tokenizer = train_tokenizer(texts, sizes.text_tokens)
     tokenizer.save(str(path))
     return tokenizer
-
-
-def _crossed(step: int, every: int) -> bool:
-    """Whether the pool that ended at `step` passed a multiple of `every`."""
-    return step // every > (step - POOL_BATCHES) // every
 
 
 def _report(trainer: TranscriberTrainer, score: float) -> None:
