@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from realtime_ser.models.hub import first_line
 
@@ -64,14 +66,16 @@ def download(model: str, revision: str | None, deadline_s: float) -> Path:
 
     if constants.HF_HUB_OFFLINE:
         raise _unavailable(model, "HF_HUB_OFFLINE forbids to ask the hub")
-    commit, files = _ask_hub(model, revision, deadline_s)
+    files = _ask_hub(model, revision, deadline_s)
     try:
         path = snapshot_download(
             model,
-            revision=commit,
+            # Not the commit: the cache would then not know which one the branch stands for.
+            revision=revision,
             cache_dir=_cache_folder(),
             endpoint=_endpoint(),
             allow_patterns=files,
+            tqdm_class=_progress_class(),
         )
     # Broad: the HTTP library behind huggingface_hub, and with it the errors, changed three times.
     except Exception as error:
@@ -79,28 +83,27 @@ def download(model: str, revision: str | None, deadline_s: float) -> Path:
     return Path(path)
 
 
-def _ask_hub(model: str, revision: str | None, deadline_s: float) -> tuple[str, list[str]]:
-    """The commit and the files to download, when the hub hands out a byte of the weights in time.
+def _ask_hub(model: str, revision: str | None, deadline_s: float) -> list[str]:
+    """The files to download, when the hub hands out a byte of the weights in time.
 
     In a thread, as in `realtime_ser.models.hub`: time-outs of a socket bound neither the look-up
     of a host name nor the sum over its addresses, retries and redirections.
     """
     from huggingface_hub import HfApi, HfFileSystem
 
-    answers: list[tuple[str, list[str]]] = []
+    answers: list[list[str]] = []
     failures: list[Exception] = []
 
     def ask() -> None:
         try:
             info = HfApi(endpoint=_endpoint()).model_info(model, revision=revision)
-            commit = info.sha or "main"
             files = wanted_files([each.rfilename for each in info.siblings or ()])
             weights = [name for name in files if name.endswith((".safetensors", ".bin"))]
             if weights:  # Another host serves the large files than the list.
                 hub = HfFileSystem(endpoint=_endpoint(), skip_instance_cache=True)
-                place = f"{model}@{commit}/{weights[0]}"
+                place = f"{model}@{info.sha}/{weights[0]}"
                 hub.cat_file(place, start=0, end=1, cache_type="none")
-            answers.append((commit, files))
+            answers.append(files)
         except Exception as error:
             failures.append(error)
 
@@ -138,6 +141,18 @@ def _cache_folder() -> Path:
     from huggingface_hub import constants
 
     return Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE)).expanduser()
+
+
+def _progress_class() -> Any:
+    """None for the bars of huggingface_hub, which it draws on anything, not terminals alone."""
+    from tqdm.auto import tqdm
+
+    class Silent(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)  # Of huggingface_hub's own bars.
+            super().__init__(*args, **{**options, "disable": True})
+
+    return None if sys.stderr.isatty() else Silent
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,7 +62,7 @@ def resolve(
             give it; the latter is known after `deadline_s` and the import of huggingface_hub.
     """
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         if revision is not None:
             raise ExportError(f"{model} is a folder; --revision goes with a model of the hub")
         return _checked(folder, needs)
@@ -338,7 +339,10 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
 
     remedy = "get the model as safetensors, or convert it on a machine that you can spare"
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of pickles that another program than torch wrote; what they hold is checked below.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ExportError(
             f"{path} holds more than tensors, and reading it could run anything; {remedy}"

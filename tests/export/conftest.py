@@ -1,7 +1,8 @@
-"""One exported graph with random weights for all tests here: an export takes seconds."""
+"""Models with random weights for all tests here: each is made once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,3 +23,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     folder = tmp_path_factory.mktemp("bundle") / "default"
     export_encoder(model, folder)  # raises ParityError where torch and ONNX Runtime differ
     return model, folder
+
+
+@pytest.fixture(scope="session")
+def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Hugging Face folders by the arguments of `random_model`, each made once; read-only."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from realtime_ser_export.random_models import random_model
+
+    made: dict[str, Path] = {}
+
+    def folder(family: str, **options: Any) -> Path:
+        key = repr((family, sorted(options.items())))
+        if key not in made:
+            made[key] = random_model(family, tmp_path_factory.mktemp(family), **options)
+        return made[key]
+
+    return folder

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import faster_whisper.utils
 import pytest
 from huggingface_hub import constants
+from local_hub import LocalHub, running_local_hub
 
 from realtime_ser.errors import ModelUnavailableError
 from realtime_ser.models import hub
 from realtime_ser.models.transcriber import load_transcriber
-
-COMMIT = "a" * 40
-
-
-class _Hub(ThreadingHTTPServer):
-    """As much of the hub's interface as a download uses; every repository holds `folder`."""
-
-    folder: Path
-
-
-class _Request(BaseHTTPRequestHandler):
-    server: _Hub
-
-    def do_GET(self) -> None:
-        body = self._body()
-        if self.headers["Range"] == "bytes=0-0":
-            body = body[:1]
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET  # noqa: N815 (the name is http.server's)
-
-    def _body(self) -> bytes:
-        files = sorted(self.server.folder.iterdir())
-        if "/resolve/" in self.path:
-            return (self.server.folder / self.path.rpartition("/")[2]).read_bytes()
-        if "/tree/" in self.path:
-            listing = [{"type": "file", "path": f.name, "size": f.stat().st_size} for f in files]
-            return json.dumps([entry | {"oid": entry["path"]} for entry in listing]).encode()
-        return json.dumps({"id": "repository", "sha": COMMIT, "siblings": []}).encode()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
 
 
 @pytest.fixture
@@ -68,15 +27,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def local_hub(cache: Path, whisper_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Hub]:
-    with _Hub(("127.0.0.1", 0), _Request) as server:
-        server.folder = whisper_folder
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+def local_hub(
+    cache: Path, whisper_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalHub]:
+    with running_local_hub(whisper_folder) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_the_names_are_those_of_faster_whisper() -> None:
@@ -85,7 +41,7 @@ def test_the_names_are_those_of_faster_whisper() -> None:
 
 
 def test_a_pulled_model_needs_no_hub_any_more(
-    local_hub: _Hub,
+    local_hub: LocalHub,
     whisper_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -102,7 +58,7 @@ def test_a_pulled_model_needs_no_hub_any_more(
 
 
 def test_an_interrupted_download_is_not_taken_for_a_model(
-    local_hub: _Hub, monkeypatch: pytest.MonkeyPatch
+    local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = hub.pull("tiny")
     (folder / "model.bin").resolve().unlink()
@@ -112,7 +68,7 @@ def test_an_interrupted_download_is_not_taken_for_a_model(
 
 
 def test_a_repository_that_lacks_files(
-    local_hub: _Hub, whisper_folder: Path, tmp_path: Path
+    local_hub: LocalHub, whisper_folder: Path, tmp_path: Path
 ) -> None:
     local_hub.folder = tmp_path / "incomplete"
     local_hub.folder.mkdir()
