@@ -32,13 +32,13 @@ from .encoder_folder import (
 from .errors import ExportError
 from .golden import GoldenCase, GoldenInput, golden_inputs
 from .label_mapping import LabelMapping, append_mapping, map_labels, use_as_embedding
+from .random_models import LICENCE as RANDOM
 from .recipe import PartRecipe, Recipe
 from .recipe_card import recipe_card
 from .served import ServedEncoder, serve_folder
 from .write_bundle import FORMAT_VERSION, GOLDEN_FILE, finish_bundle
 
 Floats = NDArray[np.float32]
-UNTRAINED = "UNTRAINED fusion head, random weights: its answers mean nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def compose(recipe: Recipe, out: Path, given: Ingredients) -> Bundle:
         ]
         head = _build_head(recipe, placed, given, draft)
         cases = _golden_cases(recipe, placed, head)
-        description = _describe(recipe, placed, head, cases)
+        description = _describe(recipe, placed, head)
         card = recipe_card(recipe, placed, description)
         _say("trying the bundle against what it was made of")
         bundle = finish_bundle(draft, description, cases, card)
@@ -390,18 +390,17 @@ def _fused(
     return logits
 
 
-def _describe(
-    recipe: Recipe, placed: Sequence[Placed], head: _Head | None, cases: Sequence[GoldenCase]
-) -> dict[str, Any]:
+def _describe(recipe: Recipe, placed: Sequence[Placed], head: _Head | None) -> dict[str, Any]:
     """All of `bundle.json` but `files`."""
-    description = recipe.description
+    random = [each.recipe.name for each in placed if each.record.source.licence == RANDOM]
+    warnings = [f"RANDOM WEIGHTS in {', '.join(random)}: its answers mean nothing."] * bool(random)
     if head and not head.trained:
-        description = f"{UNTRAINED}. {description}"
+        warnings.append("UNTRAINED fusion head, random weights: its answers mean nothing.")
     return {
         "format_version": FORMAT_VERSION,
         "name": recipe.name,
         "version": recipe.version,
-        "description": description,
+        "description": " ".join([*warnings, recipe.description]),
         "licence": {"weights": recipe.licence, "data": [dict(use) for use in recipe.data]},
         "languages": list(recipe.languages),
         "sample_rate_hz": SAMPLE_RATE_HZ,
@@ -417,7 +416,7 @@ def _describe(
         },
         "affect": _describe_affect(recipe),
         "metrics": [],
-        "golden": {"file": GOLDEN_FILE, "tolerance": _golden_tolerance(recipe, cases)},
+        "golden": {"file": GOLDEN_FILE, "tolerance": max(part.tolerance for part in recipe.parts)},
     }
 
 
@@ -429,18 +428,3 @@ def _describe_affect(recipe: Recipe) -> dict[str, Any] | None:
         "centroids": {label: list(point) for label, point in recipe.affect.centroids.items()},
         "source": recipe.affect.source,
     }
-
-
-def _golden_tolerance(recipe: Recipe, cases: Sequence[GoldenCase]) -> float:
-    """The parts' tolerance, for outputs of the size that these have.
-
-    Embeddings are in units of their own and may be in the hundreds; the contract's tolerance is
-    one number, of which 1 is the most.
-    """
-    largest = max(
-        float(np.abs(value).max())
-        for case in cases
-        for outputs in case.outputs.values()
-        for value in outputs.values()
-    )
-    return min(1.0, max(part.tolerance for part in recipe.parts) * max(1.0, largest))

@@ -64,7 +64,7 @@ def _try(bundle: Bundle) -> None:
         worst = report.worst
         raise ExportError(
             f"the bundle {bundle.description.name} does not answer as what it was made of: part "
-            f"{worst.part}, output {worst.output} differs by {worst.max_abs_error:.2g} (allowed "
+            f"{worst.part}, output {worst.output} differs by {worst.error:.2g} (allowed "
             f"{report.tolerance:g}); it was not written: check the graph of {worst.part} with "
             "`realtime-ser-export parity`, or allow more in the recipe's tolerance"
         )

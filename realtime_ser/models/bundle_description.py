@@ -160,7 +160,8 @@ class GoldenSpec:
     """Recorded inputs and outputs.
 
     Attributes:
-        tolerance: largest absolute difference that a replay may show.
+        tolerance: largest absolute difference that a replay may show, as a share of the largest
+            value recorded of that output where that is above 1.
     """
 
     file: str

@@ -28,12 +28,27 @@ _Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far one output of one case is from its record, as the largest absolute difference."""
+    """How far one output of one case is from its record.
+
+    Attributes:
+        max_abs_error: the largest absolute difference, in the unit of the output.
+        scale: the largest absolute value in the record.
+    """
 
     case: int
     part: str
     output: str
     max_abs_error: float
+    scale: float
+
+    @property
+    def error(self) -> float:
+        """What the tolerance is held against: a share of the scale where that is above 1.
+
+        Logits are a few nats. An embedding is in a unit of its own: averaged cepstral coefficients
+        are in the hundreds, whose last digits say nothing.
+        """
+        return self.max_abs_error / max(1.0, self.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +66,12 @@ class GoldenReport:
     @property
     def worst(self) -> Deviation:
         """The largest deviation."""
-        return max(self.deviations, key=lambda deviation: deviation.max_abs_error)
+        return max(self.deviations, key=lambda deviation: deviation.error)
 
     @property
     def passed(self) -> bool:
         """Whether every output is within the tolerance."""
-        return self.worst.max_abs_error <= self.tolerance
+        return self.worst.error <= self.tolerance
 
 
 def verify_golden(bundle: Bundle, *, device: str = "cpu", threads: int = 0) -> GoldenReport:
@@ -82,9 +97,11 @@ def verify_golden(bundle: Bundle, *, device: str = "cpu", threads: int = 0) -> G
                         f"the graph gives {value.shape[1:]}; re-export the bundle"
                     )
                 error = float(np.abs(expected - value[0]).max())
-                # A NaN in the record would compare as no deviation at all.
-                error = error if np.isfinite(error) else float("inf")
-                deviations.append(Deviation(case, part, output, error))
+                scale = float(np.abs(expected).max())
+                if not np.isfinite(error):
+                    # A NaN in the record would compare as no deviation at all.
+                    error, scale = float("inf"), 1.0
+                deviations.append(Deviation(case, part, output, error, scale))
         case += 1
     if not deviations:
         raise BundleFormatError(f"{path}: has no case0_waveform; re-export the bundle")

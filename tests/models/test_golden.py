@@ -14,7 +14,7 @@ import tiny_bundle as tiny
 
 from realtime_ser.errors import BundleFormatError
 from realtime_ser.models.bundle import load_bundle
-from realtime_ser.models.golden import verify_golden
+from realtime_ser.models.golden import Deviation, GoldenReport, verify_golden
 
 Write = Callable[..., Path]
 
@@ -70,7 +70,14 @@ def test_a_deviation_is_found_and_named(tiny_bundle: Write, error: float) -> Non
     report = verify_golden(load_bundle(path), threads=1)
     assert not report.passed
     assert (report.worst.case, report.worst.part, report.worst.output) == (1, "text", "logits")
-    assert sum(d.max_abs_error > report.tolerance for d in report.deviations) == 1
+    assert sum(d.error > report.tolerance for d in report.deviations) == 1
+
+
+def test_large_values_are_held_to_the_same_share_of_themselves() -> None:
+    logits = Deviation(0, "audio", "logits", max_abs_error=2e-3, scale=0.5)
+    embedding = Deviation(0, "audio", "embedding", max_abs_error=2e-2, scale=300.0)
+    assert not GoldenReport((logits, embedding), 1e-3, "CPUExecutionProvider").passed
+    assert GoldenReport((embedding,), 1e-3, "CPUExecutionProvider").passed
 
 
 @pytest.mark.parametrize(
