@@ -29,7 +29,7 @@ from transformers import (
     XLMRobertaTokenizerFast,
 )
 
-_SENTENCES = (
+SENTENCES = (
     "I am so happy that you came to see me today, thank you!",
     "Please leave me alone; I do not want to talk about it.",
     "What is that? I can't believe you did this to us again.",
@@ -45,7 +45,7 @@ _SENTENCES = (
     "今天我很高兴。你为什么生气？",  # noqa: RUF001
     "Отчего ты так удивлён? Я говорила тебе об этом вчера.",  # noqa: RUF001
 )
-_TRAINING = [*_SENTENCES, "0 1 2 3 4 5 6 7 8 9 10 100 2024"]
+_TRAINING = [*SENTENCES, "0 1 2 3 4 5 6 7 8 9 10 100 2024"]
 _VOCABULARY = 600
 
 
