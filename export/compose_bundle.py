@@ -150,6 +150,8 @@ def _export(recipe: Recipe, part: PartRecipe, model: str | None, out: Path) -> P
     source = model or part.model
     _say(f"{part.name}: exporting {source}")
     options: dict[str, Any] = {"revision": revision, "head": part.head}
+    if part.precision == "float32":
+        options["tolerance"] = part.tolerance
     # The recipe's names are those of the recipe's model, and only that one's.
     if model is None and part.model_labels:
         options["labels"] = part.model_labels
