@@ -83,14 +83,20 @@ class TextBatch:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Frames, and the text in them: None when it is not known, and no language without voice.
+    """Frames, and the text in them.
 
-    `speech` are the first and one-past-last frame of it.
+    Attributes:
+        text: None where it is not known.
+        language: of the text. Where there is none it is None: whatever a sound is taken for, it has
+            to end at once.
+        voice: whether anybody speaks.
+        speech: the first and one-past-last frame of it.
     """
 
     frames: Frames
     text: str | None
     language: str | None
+    voice: bool
     speech: tuple[int, int]
 
 
@@ -154,6 +160,7 @@ class TextBatchMaker:
             text: tokenizer.encode(f" {text}").ids
             for text in {recordings[i].text for i in self.known}
         }
+        self.languages = sorted({recordings[i].language for i in self.known})
         alphabet = sorted({letter for text in self.words for letter in plain_words(text)})
         self.alphabet = {letter: place for place, letter in enumerate(alphabet)}
         self.noises = noise_frames(NoiseBank(seed, mixture.noise_sounds).sounds)
@@ -181,10 +188,10 @@ class TextBatchMaker:
         kind = rng.random()
         if kind < self.mixture.no_voice:
             frames = self._no_voice(rng)
-            return Example(frames, None, None, (0, len(frames)))
+            return Example(frames, None, None, False, (0, len(frames)))
         if kind < self.mixture.no_voice + self.mixture.unknown_speech:
             frames = self._unknown_speech(rng)[: self.window_frames]
-            return Example(frames, None, "en", (0, len(frames)))
+            return Example(frames, None, None, True, (0, len(frames)))
         index = int(rng.choice(self.known, p=self.weights))
         recording = self.recordings[index]
         first, last = (int(bound) for bound in self.features.speech[index])
@@ -196,7 +203,8 @@ class TextBatchMaker:
         before = max(0, lead - first)
         behind = max(0, lead + last - first + tail - before - len(frames))
         frames = with_pauses(frames, before, behind, rng)[: self.window_frames]
-        return Example(frames, recording.text, recording.language, (lead, lead + last - first))
+        speech = (lead, lead + last - first)
+        return Example(frames, recording.text, recording.language, True, speech)
 
     def _no_voice(self, rng: np.random.Generator) -> Frames:
         noise = self.noises[int(rng.integers(len(self.noises)))]
@@ -268,11 +276,10 @@ class TextBatchMaker:
         """The decoder's input and what it is to answer at each place; `rate` from its tempo."""
         ids = self._ids
         start, end = ids["startoftranscript"], ids["endoftext"]
-        language = token_id(self.tokenizer, example.language or "en")
+        language = token_id(self.tokenizer, example.language or str(rng.choice(self.languages)))
         prompt = [start, language, ids["transcribe"]]
         if example.text is None:
-            # Of unknown speech not even the language is known.
-            first = ids["nospeech"] if example.language is None else IGNORED
+            first = IGNORED if example.voice else ids["nospeech"]
             return [*prompt, ids["notimestamps"]], [first, IGNORED, IGNORED, end]
         words = self.words[example.text]
         replaced = rng.random(len(words)) < self.mixture.corrupted

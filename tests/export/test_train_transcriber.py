@@ -253,7 +253,7 @@ def test_what_a_batch_asks_for(maker: TextBatchMaker) -> None:
     tokenizer = maker.tokenizer
     languages = {token_id(tokenizer, code) for code in ("en", "de", "pl")}
     end, silent = (token_id(tokenizer, name) for name in ("endoftext", "nospeech"))
-    seen = set()
+    seen, taken_for = set(), set()
     for batch in maker.pool(0):
         assert batch.features.shape[1] % 2 == 0
         for i, words in enumerate(batch.words):
@@ -263,6 +263,7 @@ def test_what_a_batch_asks_for(maker: TextBatchMaker) -> None:
             assert torch.all(batch.features[i, batch.lengths[i] :] == 0)
             if words is None:
                 assert labels in ([silent, end], [end])
+                taken_for.add(batch.tokens[i, 1].item())
                 seen.add("no voice" if silent in labels else "unknown")
             else:
                 assert labels[0] in languages
@@ -270,6 +271,7 @@ def test_what_a_batch_asks_for(maker: TextBatchMaker) -> None:
                 assert tokenizer.decode(words).strip() in SENTENCES
                 seen.add("timed" if labels[1] > end else "words")
     assert seen == {"no voice", "unknown", "timed", "words"}
+    assert taken_for == languages  # in all of which there is nothing to write
 
 
 def test_without_augmentation_the_features_are_those_served() -> None:
