@@ -210,13 +210,16 @@ class _RecipeTable(Table):
 
     def integers(self, key: str, low: int, high: int) -> tuple[int, ...]:
         """A list of whole numbers in `low` to `high`."""
-        items = dict(enumerate(self.list(key)))
-        rows = type(self)({f"{i}": item for i, item in items.items()}, self.source, key)
-        return tuple(rows.integer(f"{i}", low, high) for i in items)
+        numbers = []
+        for index, value in enumerate(self.list(key)):
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                self.fail(f"{key}[{index}]", f"must be a whole number in {low} to {high}")
+            numbers.append(value)
+        return tuple(numbers)
 
     def words_or_none(self, key: str) -> tuple[str, ...]:
         """A list of different texts, empty where the key is absent."""
-        return self.words(key, least=1) if self.has(key) else ()
+        return self.words(key, least=0) if self.has(key) else ()
 
     def name(self, key: str) -> str:
         """A name that can also be a folder."""
@@ -347,7 +350,7 @@ def _fusion(table: _RecipeTable, path: Path) -> FusionRecipe:
         hidden=hidden,
         activation=table.one_of("activation", ACTIVATIONS) if hidden else "none",
         dropout=table.number("dropout", 0, 0.99) if learnt and table.has("dropout") else 0.0,
-        weights=path.parent / table.path("weights") if learnt and table.has("weights") else None,
+        weights=path.parent / table.text("weights") if learnt and table.has("weights") else None,
         source=table.text("source"),
     )
     table.done()
