@@ -68,7 +68,9 @@ def placed_on(path: Path, provider: str) -> dict[str, Counter[str]]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider, CPU])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=list(dict.fromkeys((provider, CPU)))
+        )
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
         raise ExportError(
             f"{path}: ONNX Runtime does not load it ({str(error).splitlines()[0]}); export the "
