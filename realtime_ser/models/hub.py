@@ -264,7 +264,8 @@ def _unavailable(name: str, why: str) -> ModelUnavailableError:
     return ModelUnavailableError(
         f"transcription model {name} is not on this machine, and {why}. On a machine with a "
         f"connection run `realtime-ser models pull {name}`, copy the folder that it prints "
-        f"(with cp -rL, for its files are links) and use --asr DIR; or use --asr off"
+        f"(with cp -rL, for its files are links) and use --asr DIR; or use --asr off, or "
+        f"--asr mini, which needs no download but knows only a few hundred sentences"
     )
 
 

@@ -239,11 +239,13 @@ class Transcriber:
             suppress_tokens=self._suppressed,
         )
         tokens = result.sequences_ids[0]
-        # The score is the mean over the text; Whisper's own mean counts the end token too.
+        # The score is the mean over the text, NaN where there is none; Whisper's own mean counts the
+        # end token too.
+        score = result.scores[0] if tokens else 0.0
         return Decoding(
             text=tokenizer.decode(tokens).strip(),
             tokens=len(tokens),
-            avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
+            avg_logprob=score * len(tokens) / (len(tokens) + 1),
             no_speech_prob=result.no_speech_prob,
             duration_s=duration_s,
             least_logprob=self._least_logprob(result.logits[0], [*tokens, tokenizer.eot])

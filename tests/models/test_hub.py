@@ -78,7 +78,7 @@ def test_a_repository_that_lacks_files(
         hub.pull("tiny")
 
 
-ADVICE = r"run `realtime-ser models pull tiny`, copy .* --asr DIR; or use --asr off"
+ADVICE = r"run `realtime-ser models pull tiny`, copy .* --asr DIR; or use --asr off, or --asr mini"
 
 
 def test_a_closed_port(cache: Path) -> None:
