@@ -239,8 +239,8 @@ class Transcriber:
             suppress_tokens=self._suppressed,
         )
         tokens = result.sequences_ids[0]
-        # The score is the mean over the text, NaN where there is none; Whisper's own mean counts the
-        # end token too.
+        # The score is the mean over the text, NaN where there is none; Whisper's own mean counts
+        # the end token too.
         score = result.scores[0] if tokens else 0.0
         return Decoding(
             text=tokenizer.decode(tokens).strip(),
