@@ -21,8 +21,12 @@ BLOCKED = -1e4
 
 
 def frames_after(lengths: Tensor, kernel: int, stride: int) -> Tensor:
-    """Frames of a convolution without padding: int64 [batch] -> int64 [batch]."""
-    return torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+    """Frames of a convolution without padding: int64 [batch] -> int64 [batch].
+
+    No length is below the kernel (`minimum_samples`), so cutting off is rounding down, which ONNX
+    has no operator for.
+    """
+    return torch.div(lengths - kernel, stride, rounding_mode="trunc") + 1
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:

@@ -149,7 +149,7 @@ class KaldiLogMel(nn.Module):
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """Clean waveforms [batch, samples], int64 [batch] -> [batch, frames, bands]."""
         bands = self.mel(fit_window(waveform, self.window_samples))
-        whole = torch.div(lengths - self.FRAME_SAMPLES, self.HOP_SAMPLES, rounding_mode="floor") + 1
+        whole = torch.div(lengths - self.FRAME_SAMPLES, self.HOP_SAMPLES, rounding_mode="trunc") + 1
         log = torch.log(bands.clamp(min=self.FLOOR)) * mask_up_to(whole, bands)[:, None, :]
         return (log.transpose(1, 2) - self.offset) / self.scale
 
@@ -185,7 +185,7 @@ class MeanMfcc(nn.Module):
         """Clean waveforms [batch, samples], int64 [batch] -> [batch, coefficients]."""
         edge = self.FRAME_SAMPLES // 2
         bands = self.mel(functional.pad(waveform, (edge, edge)))
-        frames = torch.div(lengths, self.HOP_SAMPLES, rounding_mode="floor") + 1
+        frames = torch.div(lengths, self.HOP_SAMPLES, rounding_mode="trunc") + 1
         mask = mask_up_to(frames, bands)[:, None, :]
         decibels = 10 * torch.log10(bands.clamp(min=1e-10))
         loudest = torch.where(mask > 0, decibels, torch.full_like(decibels, -100.0))
