@@ -18,6 +18,7 @@ from .errors import ExportError
 from .export_graph import OPSET, GraphInterface, export_graph
 from .hf_audio import AudioModel, load_audio
 from .hf_source import AUDIO_FILES, resolve, source_record
+from .optimise_graph import optimise_folder
 from .parity import check
 
 # Padding may change an answer by this much before mixed lengths are forbidden.
@@ -47,8 +48,9 @@ def export_audio(
     """
     loaded, source = _load(model, revision, **options)
     with replacing(out) as draft:
-        exported = write_graph(loaded, draft / GRAPH_FILE)
+        write_graph(loaded, draft / GRAPH_FILE)
         part = {**loaded.part, "batching": measured_batching(draft / GRAPH_FILE, loaded.part)}
+        counts = optimise_folder(draft, part, loaded.config)
         report = check(draft, part, loaded.reference, "fast", tolerance)
         report.require(model)
         record = EncoderRecord(
@@ -56,7 +58,7 @@ def export_audio(
             source=source,
             precision="float32",
             opset=OPSET,
-            nodes={"exported": exported},
+            nodes={"exported": counts.before, "optimised": counts.after},
             versions={name: version(name) for name in _PACKAGES},
             part=part,
             float32_scopes=loaded.fp32_scopes,
@@ -78,8 +80,8 @@ def _load(model: str, revision: str | None, **options: Any) -> tuple[AudioModel,
 _PACKAGES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
 
 
-def write_graph(model: AudioModel, path: Path) -> int:
-    """Export the module of `model` to `path`; returns the number of nodes."""
+def write_graph(model: AudioModel, path: Path) -> None:
+    """Export the module of `model` to `path`."""
     lengths = torch.tensor(_TRACED_SAMPLES)
     waveform = 0.1 * torch.randn(2, int(lengths.max()), generator=torch.Generator().manual_seed(0))
     interface = GraphInterface(
@@ -87,7 +89,7 @@ def write_graph(model: AudioModel, path: Path) -> int:
         outputs={output["name"]: {0: "batch"} for output in model.part["outputs"]},
         example={"waveform": waveform, "lengths": lengths},
     )
-    return export_graph(model.module, model.config, interface, path)
+    export_graph(model.module, model.config, interface, path)
 
 
 def measured_batching(path: Path, part: Mapping[str, Any]) -> str:
