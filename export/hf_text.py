@@ -296,7 +296,7 @@ def _part(
     """The part entry; see BUNDLE.md of the export chain for its fields."""
     outputs: list[dict[str, Any]] = []
     if head.role:
-        output = {"name": head.role, "role": head.role, "dtype": "float32"}
+        output: dict[str, Any] = {"name": head.role, "role": head.role, "dtype": "float32"}
         output |= {"shape": ["batch", len(head.labels)], "labels": list(head.labels)}
         if head.role == "affect":
             output |= {"unit": "none", "range": list(head.range)}

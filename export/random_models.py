@@ -302,9 +302,10 @@ def randomise(model: torch.nn.Module) -> None:
             if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.BatchNorm1d):
                 for key, each in own.items():
                     each.normal_(1 if key == "weight" else 0, 0.2)
-                if isinstance(module, nn.BatchNorm1d):
-                    module.running_mean.normal_(0, 0.3)
-                    module.running_var.uniform_(0.5, 1.5)
+                statistics = dict(module.named_buffers(recurse=False))
+                if "running_mean" in statistics:
+                    statistics["running_mean"].normal_(0, 0.3)
+                    statistics["running_var"].uniform_(0.5, 1.5)
             elif isinstance(module, nn.Embedding):
                 # Whisper's positions are sine waves, and fixed.
                 if module.weight.requires_grad:

@@ -1,4 +1,4 @@
-"""Small tokenizers of the real kinds, learnt from sentences in this file.
+"""Small tokenizers of the real kinds, made from the sentences in this file.
 
 What they have in common with the published ones: the algorithm, how text is normalised and cut,
 the special tokens with the ids of their beginning, and where they are put. What they lack is the
@@ -7,7 +7,9 @@ size of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tokenizers import (
@@ -46,7 +48,7 @@ SENTENCES = (
     "Отчего ты так удивлён? Я говорила тебе об этом вчера.",  # noqa: RUF001
 )
 _TRAINING = [*SENTENCES, "0 1 2 3 4 5 6 7 8 9 10 100 2024"]
-_VOCABULARY = 600
+_VOCABULARY = 800
 
 
 def write_tokenizer(kind: str, folder: Path, positions: int) -> int:
@@ -67,14 +69,17 @@ def write_tokenizer(kind: str, folder: Path, positions: int) -> int:
 
 def _wordpiece() -> Tokenizer:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=_VOCABULARY, special_tokens=special, show_progress=False
+    counts = Counter(
+        piece if start == 0 else f"##{piece}" for start, piece in _pieces(tokenizer, longest=6)
     )
-    tokenizer.train_from_iterator(_TRAINING, trainer)
+    names = [*special, *(name for name, _ in _common(counts))]
+    vocabulary = {name: index for index, name in enumerate(names)}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in special])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
@@ -111,10 +116,11 @@ def _unigram() -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=_VOCABULARY, special_tokens=special, unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(_TRAINING, trainer)
+    counts = Counter(piece for _, piece in _pieces(tokenizer, longest=5))
+    total = counts.total()
+    learnt = [(piece, math.log(count / total)) for piece, count in _common(counts)]
+    tokenizer.model = models.Unigram([*((name, 0.0) for name in special), *learnt], unk_id=3)
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in special])
     tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
@@ -122,6 +128,30 @@ def _unigram() -> Tokenizer:
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     return tokenizer
+
+
+def _pieces(tokenizer: Tokenizer, longest: int) -> Iterator[tuple[int, str]]:
+    """All parts of all words, up to `longest` characters, each with its place in its word."""
+    for sentence in _TRAINING:
+        text = tokenizer.normalizer.normalize_str(sentence)
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text):
+            for start in range(len(word)):
+                for end in range(start + 1, min(len(word), start + longest) + 1):
+                    yield start, word[start:end]
+
+
+def _common(counts: Counter[str]) -> list[tuple[str, int]]:
+    """All characters, and the most frequent of the longer pieces.
+
+    Counted, because the trainers of these two kinds give another vocabulary each time, unlike that
+    of byte-level BPE.
+    """
+
+    def rank(item: tuple[str, int]) -> tuple[bool, int, str]:
+        piece, count = item
+        return len(piece.removeprefix("##")) > 1, -count, piece
+
+    return sorted(counts.items(), key=rank)[:_VOCABULARY]
 
 
 KINDS: dict[str, tuple[Callable[[], Tokenizer], type[PreTrainedTokenizerFast]]] = {

@@ -127,7 +127,7 @@ def test_the_seed_decides(random_folder: Folder, tmp_path: Path, family: str) ->
 def test_no_norm_is_left_as_it_was_made(random_folder: Folder) -> None:
     for family in FAMILIES:
         for name, each in load_weights(random_folder(family)).items():
-            if "norm" in name.lower():
+            if "norm" in name.lower() and each.dim() > 0:
                 assert each.unique().numel() > 1, f"{family}: {name}"
 
 
