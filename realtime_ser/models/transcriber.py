@@ -253,16 +253,15 @@ class Transcriber:
             else None,
         )
 
-    def _least_logprob(self, logits: list[Any], tokens: list[int]) -> float:
+    @staticmethod
+    def _least_logprob(logits: list[Any], tokens: list[int]) -> float:
         """Of all `tokens`, each chosen from CTranslate2's logits [1, vocabulary] for its place."""
-        if self._model.model.device != "cpu":
-            from ctranslate2 import Device
+        from ctranslate2 import Device
 
-            logits = [each.to_device(Device.cpu) for each in logits]
         least = 0.0
         # Not strict: a text that was cut at the limit has no end token.
-        for token, each in zip(tokens, logits, strict=False):
-            scores = np.array(each, np.float32).reshape(-1)
+        for token, place in zip(tokens, logits, strict=False):
+            scores = np.array(place.to_device(Device.cpu), np.float32).reshape(-1)
             total = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
             least = min(least, float(scores[token] - total))
         return least
