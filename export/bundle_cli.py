@@ -27,7 +27,8 @@ def add_verbs(verbs: Any) -> None:
         "bundle",
         help="make a bundle by a recipe",
         description=_BUNDLE,
-        epilog=f"recipes that came with this program: {', '.join(packaged_recipes())}",
+        epilog="\n  ".join(["recipes that came with this program:", *packaged_recipes()]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bundle.set_defaults(run=_bundle)
     bundle.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of one of ours")

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
-pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+pytest.importorskip("safetensors", reason="safetensors is not installed")
 
 import onnxruntime  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
