@@ -18,9 +18,18 @@ from .encoder_folder import (
 from .export_graph import OPSET, GraphInterface, export_graph
 from .hf_source import TEXT_FILES, resolve, source_record
 from .hf_text import TextModel, load_text
+from .optimise_graph import optimise_folder
 from .parity import check
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "optimum", "optimum-onnx", "onnx")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "optimum",
+    "optimum-onnx",
+    "onnx",
+    "onnxruntime",
+)
 # Odd sizes, and a shorter second row: a size that is baked in shows at the next one.
 _TRACED_TOKENS = (11, 7)
 
@@ -49,8 +58,9 @@ def export_text(
     folder = resolve(model, revision, needs=TEXT_FILES)
     loaded = load_text(folder, **options)
     with replacing(out) as draft:
-        nodes = write_graph(loaded, draft / GRAPH_FILE)
+        write_graph(loaded, draft / GRAPH_FILE)
         loaded.tokenizer.save(draft / TOKENIZER_FILE)
+        counts = optimise_folder(draft, loaded.part, loaded.config)
         report = check(draft, loaded.part, loaded.reference, "fast", tolerance)
         report.require(model)
         record = EncoderRecord(
@@ -58,7 +68,7 @@ def export_text(
             source=source_record(folder, model, revision),
             precision="float32",
             opset=OPSET,
-            nodes={"exported": nodes},
+            nodes={"exported": counts.before, "optimised": counts.after},
             versions={name: version(name) for name in _PACKAGES},
             part=loaded.part,
             float32_scopes=loaded.fp32_scopes,
@@ -68,8 +78,8 @@ def export_text(
     return record
 
 
-def write_graph(model: TextModel, path: Path) -> int:
-    """Export the module of `model` to `path`; returns the number of nodes."""
+def write_graph(model: TextModel, path: Path) -> None:
+    """Export the module of `model` to `path`."""
     first, second = _TRACED_TOKENS
     tokens = min(first, model.tokenizer.max_tokens)
     generator = torch.Generator().manual_seed(0)
@@ -82,4 +92,4 @@ def write_graph(model: TextModel, path: Path) -> int:
         outputs={output["name"]: {0: "batch"} for output in model.part["outputs"]},
         example={"input_ids": ids, "attention_mask": mask},
     )
-    return export_graph(model.module, model.config, interface, path)
+    export_graph(model.module, model.config, interface, path)

@@ -158,6 +158,7 @@ def test_what_an_encoder_folder_says(random_folder: Folder, encoder: Callable[[s
     weights = load_weights(random_folder("roberta", head="classification"))
     assert part["parameters"] == sum(each.numel() for each in weights.values())
     assert all(row["passed"] for row in record.parity)
+    assert record.nodes["optimised"] < record.nodes["exported"]
 
 
 def test_the_graph_has_free_axes_and_no_third_input(encoder: Callable[[str], Path]) -> None:
@@ -167,6 +168,12 @@ def test_the_graph_has_free_axes_and_no_third_input(encoder: Callable[[str], Pat
         for tensor in graph.input
     }
     assert inputs == {name: ["batch", "tokens"] for name in ("input_ids", "attention_mask")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_is_one_node_a_layer(encoder: Callable[[str], Path], family: str) -> None:
+    nodes = onnx.load(str(encoder(family) / "model.onnx")).graph.node
+    assert sum(node.op_type == "MultiHeadAttention" for node in nodes) == 2
 
 
 def test_nothing_says_where_the_model_was(
