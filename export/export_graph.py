@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from optimum.exporters.onnx.base import OnnxConfig
 from optimum.exporters.onnx.convert import export_pytorch
@@ -21,6 +20,8 @@ from optimum.exporters.onnx.model_patcher import ModelPatcher
 from optimum.exporters.tasks import TasksManager
 from optimum.utils import NormalizedConfig
 from torch import Tensor, nn
+
+from .graph_metadata import forget_the_exporting_machine
 
 OPSET = 17
 
@@ -67,7 +68,7 @@ def export_graph(
         # Constant folding leaves out slices with steps; the result is the same.
         warnings.filterwarnings("ignore", message=".*Constant folding.*")
         export_pytorch(module.eval(), _our_config(config, interface), opset, path)
-    return _forget_the_exporting_machine(path)
+    return forget_the_exporting_machine(path)
 
 
 def _our_config(config: Any, interface: GraphInterface) -> OnnxConfig:
@@ -108,21 +109,3 @@ def _patcher(config: Any) -> type[ModelPatcher]:
         return ModelPatcher
     patcher: type[ModelPatcher] = getattr(known, "func", known)._MODEL_PATCHER
     return patcher
-
-
-def _forget_the_exporting_machine(path: Path) -> int:
-    """Drop what the exporter notes with each node (it may name local files), check, count."""
-    graph = onnx.load(str(path), load_external_data=False)
-    for node in graph.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del graph.graph.metadata_props[:]
-    del graph.metadata_props[:]
-    for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output):
-        del value.metadata_props[:]
-    for tensor in graph.graph.initializer:
-        del tensor.metadata_props[:]
-        tensor.doc_string = ""
-    onnx.save(graph, str(path))
-    onnx.checker.check_model(str(path), full_check=True)
-    return len(graph.graph.node)

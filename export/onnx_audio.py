@@ -6,12 +6,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from .audio_encoder import AudioEncoder
+from .graph_metadata import forget_the_exporting_machine
 
 Floats = NDArray[np.float32]
 
@@ -54,25 +54,8 @@ def export_onnx(model: AudioEncoder, path: Path) -> None:
             output_names=["logits", "embedding"],
             dynamic_shapes={"waveform": {0: batch, 1: samples}, "lengths": {0: batch}},
         )
-    _forget_the_exporting_machine(path)
+    forget_the_exporting_machine(path)
     check_parity(model, path)
-
-
-def _forget_the_exporting_machine(path: Path) -> None:
-    """Drop the stack traces that the exporter stores with each node: they hold local paths."""
-    graph = onnx.load(str(path))
-    for node in graph.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del graph.graph.metadata_props[:]
-    del graph.metadata_props[:]
-    for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output):
-        del value.metadata_props[:]
-    for tensor in graph.graph.initializer:
-        del tensor.metadata_props[:]
-        tensor.doc_string = ""
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, str(path))
 
 
 def check_parity(model: AudioEncoder, path: Path) -> float:
