@@ -131,6 +131,11 @@ def load_text(
     original = load_model(
         classes[type(config)], config, load_weights(folder), name, may_lack=may_lack
     )
+    if top.role and len(top.labels) != original.config.num_labels:
+        raise ExportError(
+            f"{name} has {original.config.num_labels} outputs, and {len(top.labels)} names are "
+            f"given for them: {', '.join(top.labels)}"
+        )
     if not top.role and hasattr(original, "pooler"):
         original.pooler = None
     tokenizer = load_tokenizer(folder, _positions(config), max_tokens)

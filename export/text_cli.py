@@ -72,7 +72,8 @@ def add_verbs(verbs: Any) -> None:
         "random",
         help="write a model with random weights, to measure latency",
         description=_RANDOM,
-        epilog=f"families: {', '.join(FAMILIES)}",
+        epilog=f"families: {', '.join(FAMILIES)}. Of wav2vec2-conformer only a large one is "
+        "published; base has half its layers, and is 768 wide.",
     )
     random.set_defaults(run=_random)
     random.add_argument("family", metavar="FAMILY", choices=FAMILIES, help="see below")
@@ -95,6 +96,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _text(options: argparse.Namespace) -> None:
+    from .hf_source import TEXT_FILES, resolve
+
+    # First, for torch takes seconds to import, and that the hub is out of reach is known before.
+    resolve(options.model, options.revision, needs=TEXT_FILES)
     print("loading torch and transformers", file=sys.stderr, flush=True)
     from .hf_text_export import export_text
 

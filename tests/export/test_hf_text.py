@@ -27,10 +27,11 @@ from transformers import (
 
 from realtime_ser_export.encoder_folder import read_record
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.hf_source import load_weights
+from realtime_ser_export.hf_source import load_weights, read_config
 from realtime_ser_export.hf_text import load_text
 from realtime_ser_export.hf_text_export import export_text
 from realtime_ser_export.parity import check
+from realtime_ser_export.random_models import random_model
 from realtime_ser_export.served import ServedEncoder, serve_folder
 
 FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta", "minilm")
@@ -214,6 +215,17 @@ def test_names_can_be_given(model: Path) -> None:
     assert "labels" not in load_text(model, "none").part["outputs"][0]
 
 
+def test_names_for_two_outputs_that_the_config_does_not_mention(tmp_path: Path) -> None:
+    """transformers leaves out LABEL_0 and LABEL_1, its default, when it writes config.json."""
+    folder = random_model(
+        "bert", tmp_path / "two", head="classification", labels=("LABEL_0", "LABEL_1")
+    )
+    assert "id2label" not in read_config(folder)
+    assert load_text(folder, labels=("sad", "glad")).part["outputs"][0]["shape"] == ["batch", 2]
+    with pytest.raises(ExportError, match=r"has 2 outputs, and 3 names are given"):
+        load_text(folder, labels=("sad", "glad", "mad"))
+
+
 def test_a_head_for_valence_arousal_and_dominance(random_folder: Folder, tmp_path: Path) -> None:
     labels = ("Valence", "Arousal", "Dominance")
     folder = random_folder("distilbert", head="regression", labels=labels)
@@ -309,6 +321,18 @@ def test_pretrained_weights_without_a_pooler(random_folder: Folder, tmp_path: Pa
     assert [output["role"] for output in part["outputs"]] == ["embedding"]
 
 
+def test_weights_with_the_names_of_their_first_years(model: Path) -> None:
+    """As the BERT of 2018 is still stored, and what was converted from TensorFlow."""
+    truth = load_text(model).reference(TEXTS[0])
+    weights = {}
+    for name, each in load_weights(model).items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        weights[name.replace("LayerNorm.bias", "LayerNorm.beta")] = each
+    assert any(name.endswith("gamma") for name in weights)
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(load_text(model).reference(TEXTS[0])["logits"], truth["logits"])
+
+
 def test_no_such_pooling(model: Path) -> None:
     with pytest.raises(ExportError, match=r"there is no pooling 'last'; use one of mean, first"):
         load_text(model, pooling="last")
@@ -316,8 +340,6 @@ def test_no_such_pooling(model: Path) -> None:
 
 @pytest.mark.slow
 def test_distilbert_in_its_published_size(tmp_path: Path) -> None:
-    from realtime_ser_export.random_models import random_model
-
     folder = random_model("distilbert", tmp_path / "model", size="base", head="classification")
     record = export_text(str(folder), tmp_path / "out")
     assert record.part["parameters"] == 66_956_548
