@@ -17,11 +17,11 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from .errors import ExportError
 from .front_end import mask_up_to
 from .hf_audio_heads import ProjectionHead
-from .masked_layers import Loudness, masked_mean
+from .masked_layers import Loudness, MeanPooling
 from .spectrograms import WhisperLogMel
 
 FAMILIES = ("whisper",)
-FLOAT32_SCOPES = ("/loudness/", "/log_mel/")
+FLOAT32_SCOPES = ("/loudness/", "/log_mel/", "/pooling")
 
 # A frame every 10 ms, and half as many positions.
 _POSITION_SAMPLES = 320
@@ -41,6 +41,7 @@ class WhisperGraph(nn.Module):
         super().__init__()
         self.loudness = Loudness(normalise=False)
         self.log_mel = WhisperLogMel(extractor)
+        self.pooling = MeanPooling()
         self.encoder, self.head, self.layer_weights = encoder, head, layer_weights
         self.width = encoder.config.d_model
         self.minimum_samples, self.maximum_samples = _MINIMUM_SAMPLES, extractor.n_samples
@@ -52,13 +53,14 @@ class WhisperGraph(nn.Module):
             output_hidden_states=self.layer_weights is not None,
         )
         last = output.last_hidden_state
-        embedding = masked_mean(last, mask_up_to(_positions(lengths), last[:, :, 0]))
+        embedding = self.pooling(last, mask_up_to(_positions(lengths), last[:, :, 0]))
         if self.head is None:
             return (embedding,)
-        pooled = last.mean(1)
+        everything = torch.ones_like(last[:, :, 0])
+        pooled = self.pooling(last, everything)
         if self.layer_weights is not None:
-            each = torch.stack([state.mean(1) for state in output.hidden_states], 1)
-            pooled = (each * self.layer_weights.softmax(0)[None, :, None]).sum(1)
+            each = [self.pooling(state, everything) for state in output.hidden_states]
+            pooled = (torch.stack(each, 1) * self.layer_weights.softmax(0)[None, :, None]).sum(1)
         # The original projects each position and then takes the mean; a linear map does not mind.
         return self.head(pooled), embedding
 

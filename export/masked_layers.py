@@ -42,12 +42,6 @@ def blocked_scores(mask: Tensor) -> Tensor:
     return ((1 - mask) * BLOCKED)[:, None, None, :]
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of [batch, time, width] over the frames where mask [batch, time] is 1."""
-    weights = mask[:, :, None]
-    return (x * weights).sum(1) / weights.sum(1)
-
-
 def with_replaced(module: nn.Module, **children: nn.Module) -> nn.Module:
     """A copy of `module` that shares everything with it but these children."""
     # copy.copy alone would share the dictionary of children too.
@@ -99,3 +93,11 @@ class MaskedGroupNorm(nn.Module):
         variance = (centred * centred).sum(2, keepdim=True) / count
         scale = self.weight[None, :, None] / torch.sqrt(variance + self.epsilon)
         return x * scale + (self.bias[None, :, None] - mean * scale)
+
+
+class MeanPooling(nn.Module):
+    """Mean of [batch, time, width] over the frames where mask [batch, time] is 1."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        weights = mask[:, :, None]
+        return (x * weights).sum(1) / weights.sum(1)

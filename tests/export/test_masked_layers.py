@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 from realtime_ser_export.masked_layers import (  # noqa: E402
     Loudness,
     MaskedGroupNorm,
+    MeanPooling,
     blocked_scores,
     frames_after,
-    masked_mean,
     receptive_field,
     with_replaced,
 )
@@ -81,7 +81,7 @@ def test_the_receptive_field_of_wav2vec2_is_25_ms() -> None:
 def test_a_mean_and_a_softmax_leave_out_what_is_masked() -> None:
     mask = torch.tensor([[1.0, 1.0, 0.0]])
     x = torch.tensor([[[2.0], [4.0], [100.0]]])
-    assert masked_mean(x, mask).tolist() == [[3]]
+    assert MeanPooling()(x, mask).tolist() == [[3]]
     weights = (torch.tensor([1.0, 1.0, 50.0]) + blocked_scores(mask)).softmax(-1)
     assert weights.tolist() == [[[[0.5, 0.5, 0]]]]
     assert np.isfinite(np.float16(blocked_scores(mask).min().item()))
