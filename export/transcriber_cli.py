@@ -4,8 +4,9 @@
 
 trains (or goes on), writes the folder for `--asr DIR` and prints its word errors. FOLDER holds
 recordings and transcripts.csv (`file,text`), or the corpora; several may be given. With
-`--synthetic`, espeak-ng also speaks the sentences of a text file. The other two verbs are its last
-stages alone.
+`--synthetic`, espeak-ng also speaks the sentences of a text file, and with `--unknown` those of
+another, any large one, which are not to be known: a closed vocabulary has a likely sentence for
+everything unless it is shown what is none of them. The other two verbs are its last stages alone.
 """
 
 from __future__ import annotations
