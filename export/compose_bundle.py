@@ -6,7 +6,6 @@ from the encoder folders' own graphs, with the labels mapped in numpy and the he
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,21 +20,21 @@ from realtime_ser.models.bundle import Bundle
 from realtime_ser.models.ort import thread_count
 from realtime_ser.types import SAMPLE_RATE_HZ
 
-from .encoder_folder import (
-    GRAPH_FILE,
-    TOKENIZER_FILE,
-    EncoderRecord,
-    graph_files,
-    read_record,
-    replacing,
-)
+from .encoder_folder import GRAPH_FILE, read_record, replacing
 from .errors import ExportError
-from .golden import GoldenCase, GoldenInput, golden_inputs
-from .label_mapping import LabelMapping, append_mapping, map_labels, use_as_embedding
+from .golden import GoldenCase, golden_inputs
+from .place_encoder import (
+    Placed,
+    check_encoder,
+    expected_outputs,
+    export_encoder,
+    in_precision,
+    place,
+)
 from .random_models import LICENCE as RANDOM
-from .recipe import PartRecipe, Recipe
 from .recipe_card import recipe_card
-from .served import ServedEncoder, serve_folder
+from .recipe_description import PartRecipe, Recipe
+from .served import serve_folder
 from .write_bundle import FORMAT_VERSION, GOLDEN_FILE, finish_bundle
 
 Floats = NDArray[np.float32]
@@ -58,37 +57,20 @@ class Ingredients:
     untrained_fusion: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """An encoder on its way into the bundle.
-
-    Attributes:
-        folder: its encoder folder.
-        entry: its part of `bundle.json`.
-        mapping: of its logits; None without.
-    """
-
-    recipe: PartRecipe
-    folder: Path
-    record: EncoderRecord
-    entry: Mapping[str, Any]
-    mapping: LabelMapping | None
-
-
 def compose(recipe: Recipe, out: Path, given: Ingredients) -> Bundle:
     """Write the bundle `out`, whole and tried, or nothing.
 
     Raises:
         ExportError: something is missing or does not fit the recipe; says what to do.
     """
-    _check_names(recipe, given)
+    _check_ingredients(recipe, given)
     out = out.resolve()
     with (
         tempfile.TemporaryDirectory(prefix="realtime-ser-export-") as work,
         replacing(out) as draft,
     ):
         placed = [
-            _place(part, _encoder_of(recipe, part, given, Path(work)), draft, recipe.labels)
+            place(part, _find_encoder(part, given, Path(work)), draft, recipe.labels)
             for part in recipe.parts
         ]
         head = _build_head(recipe, placed, given, draft)
@@ -104,7 +86,8 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _check_names(recipe: Recipe, given: Ingredients) -> None:
+def _check_ingredients(recipe: Recipe, given: Ingredients) -> None:
+    """Say what is missing or wrong before the first model is exported, which takes minutes."""
     names = [part.name for part in recipe.parts]
     for name in (*given.encoders, *given.models):
         if name not in names:
@@ -114,178 +97,49 @@ def _check_names(recipe: Recipe, given: Ingredients) -> None:
     both = [name for name in given.encoders if name in given.models]
     if both:
         raise ExportError(f"give --encoder or --model for {', '.join(both)}, not both")
-
-
-def _encoder_of(recipe: Recipe, part: PartRecipe, given: Ingredients, work: Path) -> Path:
-    """The encoder folder of a part, in the recipe's precision: brought, or exported now."""
-    if part.name in given.encoders:
-        folder = given.encoders[part.name]
-    else:
-        folder = _export(recipe, part, given.models.get(part.name), work / part.name)
-    record = read_record(folder)
-    _check_record(part, record, replaced=part.name in given.models)
-    if record.precision == part.precision:
-        return folder
-    if record.precision != "float32":
-        raise ExportError(
-            f"{folder} is in {record.precision}, the recipe wants {part.precision} for "
-            f"{part.name}; give its float32 folder, or change the recipe's precision"
-        )
-    from .quantize import quantize
-
-    _say(f"{part.name}: {part.precision}")
-    quantized = work / f"{part.name}-{part.precision}"
-    quantize(folder, quantized, part.precision)
-    return quantized
-
-
-def _export(recipe: Recipe, part: PartRecipe, model: str | None, out: Path) -> Path:
-    if model is None and part.head != "none" and not part.fine_tuned:
-        raise ExportError(
-            f"recipe {recipe.name}, part {part.name}: {part.model} is a pretrained encoder without "
-            f"a head for {', '.join(recipe.labels)}; fine-tune it, and give your Hugging Face "
-            f"folder with --model {part.name}=FOLDER"
-        )
-    revision = part.revision if model is None else None
-    source = model or part.model
-    _say(f"{part.name}: exporting {source}")
-    options: dict[str, Any] = {"revision": revision, "head": part.head}
-    if part.precision == "float32":
-        options["tolerance"] = part.tolerance
-    # The recipe's names are those of the recipe's model, and only that one's.
-    if model is None and part.model_labels:
-        options["labels"] = part.model_labels
-    if part.modality == "text":
-        from .hf_text_export import export_text
-
-        export_text(source, out, **options)
-        return out
-    from .hf_audio_export import export_audio
-
-    if part.range is not None:
-        options["affect_range"] = part.range
-    export_audio(source, out, **options)
-    return out
-
-
-def _check_record(part: PartRecipe, record: EncoderRecord, *, replaced: bool) -> None:
-    source = record.source
-    if record.modality != part.modality:
-        raise ExportError(
-            f"{source.model} is a model of {record.modality}, the part {part.name} of "
-            f"{part.modality}; give another one"
-        )
-    if source.model == part.model:
-        if part.revision and source.revision and source.revision != part.revision:
+    for part in recipe.parts:
+        brought = part.name in given.encoders or part.name in given.models
+        if part.name in given.encoders:
+            check_encoder(part, read_record(given.encoders[part.name]))
+        if not (brought or part.head == "none" or part.fine_tuned):
             raise ExportError(
-                f"part {part.name}: the encoder is {source.model} at revision {source.revision}, "
-                f"the recipe wants {part.revision}; export that one"
+                f"recipe {recipe.name}, part {part.name}: {part.model} is a pretrained encoder "
+                f"without a head for {', '.join(recipe.labels)}; fine-tune it, and give your "
+                f"Hugging Face folder with --model {part.name}=FOLDER"
             )
-    elif "/" in source.model and not replaced:
-        # A folder of the user's own may stand for any model. Another published one is a mistake.
+    _check_head(recipe, given)
+
+
+def _check_head(recipe: Recipe, given: Ingredients) -> None:
+    weights = given.fusion_weights or recipe.fusion.weights
+    learnt = recipe.fusion.method == "concatenation"
+    if not learnt and (given.fusion_weights or given.untrained_fusion):
         raise ExportError(
-            f"part {part.name}: the encoder is {source.model}, the recipe wants {part.model}; "
-            "export that one, or change the recipe"
+            f"recipe {recipe.name} joins by {recipe.fusion.method}, which has no weights; leave "
+            "out --fusion-weights and --untrained-fusion"
         )
-
-
-def _place(part: PartRecipe, folder: Path, draft: Path, labels: Sequence[str]) -> Placed:
-    """Copy the graph into the bundle with the outputs that the recipe wants."""
-    record = read_record(folder)
-    logits, embedding, affect = (
-        _output(record, role) for role in ("logits", "embedding", "affect")
-    )
-    wanted = {"classification": logits, "regression": affect}.get(part.head, embedding)
-    if wanted is None:
+    if weights is not None and given.untrained_fusion:
+        raise ExportError("give --fusion-weights or --untrained-fusion, not both")
+    if weights is not None and not weights.is_file():
+        raise ExportError(f"there is no file {weights}; give the safetensors file of the head")
+    if learnt and weights is None and not given.untrained_fusion:
         raise ExportError(
-            f"part {part.name}: {record.source.model} has no head for {part.head}; give a model "
-            "that has one, or change the recipe's head"
-        )
-    mapping = None
-    outputs: list[Mapping[str, Any]] = []
-    if part.head == "classification" and logits:
-        mapping = _map(part, record, logits["labels"], labels)
-        columns = {"labels": list(mapping.labels), "shape": ["batch", len(mapping.labels)]}
-        outputs.append({**logits, **columns})
-    if part.head == "regression" and affect:
-        outputs.append({**affect, "range": list(part.range or affect["range"])})
-        _check_dimensions(part, record, affect["labels"])
-    if part.embedding == "logits":
-        name = embedding["name"] if embedding else "embedding"
-        shape = ["batch", len(labels)]
-        outputs.append(
-            {"name": name, "role": "embedding", "dtype": "float32", "shape": shape, "unit": "nat"}
-        )
-    elif embedding:
-        outputs.append(embedding)
-    target = draft / part.name
-    target.mkdir()
-    _write_graph(folder, target, [output["name"] for output in outputs], part, mapping)
-    entry = {"name": part.name, **record.part, "outputs": outputs}
-    entry["file"] = f"{part.name}/{GRAPH_FILE}"
-    if part.modality == "text":
-        shutil.copyfile(folder / record.part["tokenizer"], target / TOKENIZER_FILE)
-        entry["tokenizer"] = f"{part.name}/{TOKENIZER_FILE}"
-    return Placed(part, folder, record, entry, mapping)
-
-
-def _output(record: EncoderRecord, role: str) -> Mapping[str, Any] | None:
-    outputs: Sequence[Mapping[str, Any]] = record.part["outputs"]
-    return next((output for output in outputs if output["role"] == role), None)
-
-
-def _map(
-    part: PartRecipe, record: EncoderRecord, own: Sequence[str], labels: Sequence[str]
-) -> LabelMapping:
-    if part.model_labels and record.source.model == part.model and tuple(own) != part.model_labels:
-        raise ExportError(
-            f"part {part.name}: {part.model} has the labels {', '.join(own)}, the recipe says "
-            f"{', '.join(part.model_labels)}; the model has changed, correct the recipe"
-        )
-    return map_labels(
-        own,
-        labels,
-        part.labels,
-        part.dropped,
-        f"part {part.name}: {record.source.model}",
-        in_bundle_order=part.embedding == "logits",
-    )
-
-
-def _check_dimensions(part: PartRecipe, record: EncoderRecord, own: Sequence[str]) -> None:
-    if part.model_labels and tuple(own) != part.model_labels:
-        raise ExportError(
-            f"part {part.name}: {record.source.model} gives {', '.join(own)}, the recipe says "
-            f"{', '.join(part.model_labels)}; correct the recipe"
+            f"the head of recipe {recipe.name} has no weights yet; train it and give "
+            "--fusion-weights FILE.safetensors, or try the chain with --untrained-fusion, which "
+            "also prints the tensors that such a file must hold"
         )
 
 
-def _write_graph(
-    folder: Path,
-    target: Path,
-    outputs: Sequence[str],
-    part: PartRecipe,
-    mapping: LabelMapping | None,
-) -> None:
-    import onnx
-
-    for path in graph_files(folder):
-        shutil.copyfile(path, target / path.name)
-    # Weights above 2 GB stay where they are, in the file beside the graph.
-    model = onnx.load(str(target / GRAPH_FILE), load_external_data=False)
-    logits = outputs[0]
-    if mapping is not None:
-        append_mapping(model, logits, mapping)
-    if part.embedding == "logits":
-        use_as_embedding(model, logits, outputs[1])
-    kept = [value for value in model.graph.output if value.name in outputs]
-    changed = len(kept) < len(model.graph.output)
-    if changed:
-        del model.graph.output[:]
-        model.graph.output.extend(kept)
-    if changed or part.embedding == "logits" or (mapping and not mapping.renames_only):
-        onnx.save(model, str(target / GRAPH_FILE))
-        onnx.checker.check_model(str(target / GRAPH_FILE))
+def _find_encoder(part: PartRecipe, given: Ingredients, work: Path) -> Path:
+    """The encoder folder of a part, in the recipe's precision: brought, or exported now."""
+    folder = given.encoders.get(part.name)
+    if folder is None:
+        model = given.models.get(part.name)
+        folder = work / part.name
+        _say(f"{part.name}: exporting {model or part.model}")
+        export_encoder(part, model, folder)
+        check_encoder(part, read_record(folder), replaced=model is not None)
+    return in_precision(part, folder, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,14 +152,7 @@ class _Head:
 def _build_head(
     recipe: Recipe, placed: Sequence[Placed], given: Ingredients, draft: Path
 ) -> _Head | None:
-    fusion = recipe.fusion
-    weights = given.fusion_weights or fusion.weights
-    if fusion.method != "concatenation" and (given.fusion_weights or given.untrained_fusion):
-        raise ExportError(
-            f"recipe {recipe.name} joins by {fusion.method}, which has no weights; leave out "
-            "--fusion-weights and --untrained-fusion"
-        )
-    if fusion.method == "mean":
+    if recipe.fusion.method == "mean":
         return None
     import torch
 
@@ -314,24 +161,20 @@ def _build_head(
     widths = {"audio": 0, "text": 0}
     for each in placed:
         embedding = next(out for out in each.entry["outputs"] if out["role"] == "embedding")
-        widths[each.recipe.modality] += embedding["shape"][1]
+        widths[each.part.modality] += embedding["shape"][1]
     audio, text = widths["audio"], widths["text"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        head = build_head(fusion, audio, text, len(recipe.labels)).eval()
-    learnt = bool(head.state_dict())
-    if learnt and weights is not None:
+        head = build_head(recipe.fusion, audio, text, len(recipe.labels)).eval()
+    weights = given.fusion_weights or recipe.fusion.weights
+    if weights is not None:
         load_head(head, weights)
-    elif learnt and not given.untrained_fusion:
-        raise ExportError(
-            f"the head of recipe {recipe.name} has no weights yet; train it and give "
-            f"--fusion-weights FILE.safetensors with {shapes_of(head)}, or try the chain with "
-            "--untrained-fusion"
-        )
+    elif given.untrained_fusion:
+        _say(f"fusion: RANDOM WEIGHTS for {shapes_of(head)}")
     export_head(head, audio, text, draft / "fusion" / GRAPH_FILE)
     parameters = sum(parameter.numel() for parameter in head.parameters())
     entry = describe_head(recipe.labels, audio, text, parameters)
-    return _Head(head, entry, trained=not learnt or weights is not None)
+    return _Head(head, entry, trained=not given.untrained_fusion)
 
 
 def _golden_cases(
@@ -342,32 +185,13 @@ def _golden_cases(
     cases = []
     for asked in golden_inputs():
         outputs = {
-            each.recipe.name: _expected(each, encoder, asked)
+            each.part.name: expected_outputs(each, encoder, asked)
             for each, encoder in zip(placed, served, strict=True)
         }
         if head:
             outputs["fusion"] = {"logits": _fused(head, placed, outputs)}
         cases.append(GoldenCase(asked, outputs, has_text=bool(recipe.text)))
     return tuple(cases)
-
-
-def _expected(placed: Placed, served: ServedEncoder, asked: GoldenInput) -> dict[str, Floats]:
-    """What the part must say, worked out from the encoder folder's own graph."""
-    of = asked.text if placed.recipe.modality == "text" else asked.waveform
-    own = served.expert.run([of])  # type: ignore[list-item]
-    values = {}
-    mapped: Floats | None = None
-    for output in placed.entry["outputs"]:
-        name = output["name"]
-        if output["role"] == "logits" and placed.mapping:
-            mapped = placed.mapping.apply(own[name]).astype(np.float32)
-            values[name] = mapped[0]
-        elif output["role"] == "embedding" and placed.recipe.embedding == "logits":
-            assert mapped is not None
-            values[name] = mapped[0]
-        else:
-            values[name] = own[name][0]
-    return values
 
 
 def _fused(
@@ -378,10 +202,10 @@ def _fused(
     feeds = []
     for modality in ("audio", "text"):
         parts = [
-            outputs[each.recipe.name][output["name"]]
+            outputs[each.part.name][output["name"]]
             for each in placed
             for output in each.entry["outputs"]
-            if each.recipe.modality == modality and output["role"] == "embedding"
+            if each.part.modality == modality and output["role"] == "embedding"
         ]
         if parts:
             feeds.append(torch.from_numpy(np.concatenate(parts)[None]))
@@ -394,7 +218,7 @@ def _fused(
 
 def _describe(recipe: Recipe, placed: Sequence[Placed], head: _Head | None) -> dict[str, Any]:
     """All of `bundle.json` but `files`."""
-    random = [each.recipe.name for each in placed if each.record.source.licence == RANDOM]
+    random = [each.part.name for each in placed if each.record.source.licence == RANDOM]
     warnings = [f"RANDOM WEIGHTS in {', '.join(random)}: its answers mean nothing."] * bool(random)
     if head and not head.trained:
         warnings.append("UNTRAINED fusion head, random weights: its answers mean nothing.")
@@ -408,8 +232,8 @@ def _describe(recipe: Recipe, placed: Sequence[Placed], head: _Head | None) -> d
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "labels": list(recipe.labels),
         "parts": {
-            "audio": [each.entry for each in placed if each.recipe.modality == "audio"],
-            "text": [each.entry for each in placed if each.recipe.modality == "text"],
+            "audio": [each.entry for each in placed if each.part.modality == "audio"],
+            "text": [each.entry for each in placed if each.part.modality == "text"],
             "fusion": head.entry if head else None,
         },
         "calibration": {

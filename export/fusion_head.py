@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ExportError
-from .recipe import FusionRecipe
+from .recipe_description import FusionRecipe
 
 OPSET = 17
 _ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .parity import EVERYTHING
-from .recipe import Recipe
+from .recipe_description import Recipe
 
 if TYPE_CHECKING:
-    from .compose_bundle import Placed
+    from .place_encoder import Placed
 
 _LIMITS = """\
 ## Limits
@@ -59,10 +59,10 @@ def _parts(placed: Iterable[Placed], fusion: Mapping[str, Any] | None) -> Iterat
     for each in placed:
         source = each.record.source
         model = source.model
-        if model != each.recipe.model:
-            model += f", in place of {each.recipe.model}"
+        if model != each.part.model:
+            model += f", in place of {each.part.model}"
         yield (
-            f"| {each.recipe.name} ({each.recipe.modality}) | {model} "
+            f"| {each.part.name} ({each.part.modality}) | {model} "
             f"| {source.revision or 'a folder'} | {source.architecture} "
             f"| {each.record.precision} | {each.entry['parameters']:,} "
             f"| {source.licence or 'not stated by the model'} |"
@@ -71,7 +71,7 @@ def _parts(placed: Iterable[Placed], fusion: Mapping[str, Any] | None) -> Iterat
         yield f"| fusion | see below | | | float32 | {fusion['parameters']:,} | |"
     yield ""
     for each in placed:
-        yield f"{each.recipe.name}: weights sha256 {each.record.source.weights_sha256}."
+        yield f"{each.part.name}: weights sha256 {each.record.source.weights_sha256}."
 
 
 def _licences(recipe: Recipe) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _licences(recipe: Recipe) -> Iterator[str]:
 
 def _labels(placed: Iterable[Placed]) -> Iterator[str]:
     for each in placed:
-        name, part = each.recipe.name, each.recipe
+        name, part = each.part.name, each.part
         if part.head == "none":
             yield f"- {name}: has no labels of its own."
         elif part.head == "regression":
@@ -127,11 +127,11 @@ def _measured(placed: Iterable[Placed]) -> Iterator[str]:
     for each in placed:
         rows = [row for row in each.record.parity if row.get("case") == EVERYTHING]
         for row in rows:
-            yield f"- {each.recipe.name}: {_facts(row)}"
+            yield f"- {each.part.name}: {_facts(row)}"
         if not rows:
-            yield f"- {each.recipe.name}: no comparison is on record."
+            yield f"- {each.part.name}: no comparison is on record."
         for row in each.record.speed:
-            yield f"- {each.recipe.name}, speed: {_facts(row)}"
+            yield f"- {each.part.name}, speed: {_facts(row)}"
 
 
 def _facts(row: Mapping[str, Any]) -> str:

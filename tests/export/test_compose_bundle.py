@@ -35,7 +35,8 @@ from realtime_ser_export.errors import ExportError
 from realtime_ser_export.fusion_head import build_head
 from realtime_ser_export.hf_audio import load_audio
 from realtime_ser_export.hf_text import load_text
-from realtime_ser_export.recipe import Recipe, read_recipe
+from realtime_ser_export.recipe import read_recipe
+from realtime_ser_export.recipe_description import Recipe
 
 RandomFolder = Callable[..., Path]
 Floats = NDArray[np.float64]
@@ -101,18 +102,13 @@ def composed(
 
 @pytest.fixture(scope="module")
 def encoders(
-    composed: Callable[[str], Bundle],
-    tmp_path_factory: pytest.TempPathFactory,
-    random_folder: RandomFolder,
+    tmp_path_factory: pytest.TempPathFactory, random_folder: RandomFolder
 ) -> Mapping[str, Path]:
-    """Encoder folders by what they are."""
-    from realtime_ser_export.hf_audio_export import export_audio
-    from realtime_ser_export.hf_text_export import export_text
-
+    """An encoder folder of each modality."""
     folder = tmp_path_factory.mktemp("encoders")
-    heard = random_folder("hubert", head="classification", labels=SUPERB)
-    export_audio(str(heard), folder / "audio")
-    export_text(str(random_folder("bert")), folder / "text")
+    voice = random_folder("hubert", head="classification", labels=SUPERB)
+    assert main(["audio", str(voice), "--out", str(folder / "audio")]) == 0
+    assert main(["text", str(random_folder("minilm")), "--out", str(folder / "text")]) == 0
     return {name: folder / name for name in ("audio", "text")}
 
 
@@ -276,15 +272,17 @@ def test_only_what_is_served_is_in_the_graphs(composed: Callable[[str], Bundle])
     ["wavlm", "data2vec-audio", "wav2vec2-conformer", "whisper", "audio-spectrogram-transformer"],
 )
 def test_every_other_family_goes_through_the_verbs(
-    tmp_path: Path, random_folder: RandomFolder, capsys: pytest.CaptureFixture[str], family: str
+    tmp_path: Path,
+    random_folder: RandomFolder,
+    encoders: Mapping[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    family: str,
 ) -> None:
     """audio, text, bundle, inspect, verify, file: what the recipes above leave out."""
-    voice, words = random_folder(family), random_folder("minilm")
-    out = tmp_path / "bundle"
-    assert main(["audio", str(voice), "--out", str(tmp_path / "heard")]) == 0
-    assert main(["text", str(words), "--out", str(tmp_path / "read")]) == 0
-    encoders = [f"--encoder=audio={tmp_path / 'heard'}", f"--encoder=text={tmp_path / 'read'}"]
-    arguments = ["bundle", "english-hubert-bert", "--out", str(out), *encoders]
+    voice, out = tmp_path / "heard", tmp_path / "bundle"
+    assert main(["audio", str(random_folder(family)), "--out", str(voice)]) == 0
+    chosen = [f"--encoder=audio={voice}", f"--encoder=text={encoders['text']}"]
+    arguments = ["bundle", "english-hubert-bert", "--out", str(out), *chosen]
     assert main([*arguments, "--untrained-fusion"]) == 0
     assert main(["inspect", str(out)]) == 0
     assert "graph fusion" in capsys.readouterr().out
@@ -372,7 +370,14 @@ def test_labels_that_a_published_model_no_longer_has(
         ("english-hubert-bert", ["--encoder", "voice=x"], "has no part 'voice'; its parts are"),
         ("english-hubert-bert", ["--model", "audio=x", "--encoder", "audio=x"], "not both"),
         ("english-hubert-bert", ["--model", "audio=x", "--model", "audio=y"], "a part twice"),
-        ("spanish-wav2vec2-beto", ["--untrained-fusion"], "is a pretrained encoder without a head"),
+        ("spanish-wav2vec2-beto", [], "is a pretrained encoder without a head"),
+        ("english-hubert-bert", [], "has no weights yet; train it and give --fusion-weights"),
+        ("english-hubert-bert", ["--fusion-weights", "none"], "there is no file none"),
+        (
+            "spanish-wav2vec2-beto",
+            ["--model", "audio=x", "--model", "text=x", "--untrained-fusion"],
+            "joins by mean, which has no weights",
+        ),
         ("no-such-recipe", [], "there is no recipe 'no-such-recipe'"),
     ],
 )
@@ -390,16 +395,15 @@ def test_what_cannot_be_done_is_said_before_anything_is_exported(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_head_without_weights_lists_what_it_needs(
-    tmp_path: Path, encoders: Mapping[str, Path]
+def test_an_untrained_head_prints_the_tensors_of_a_trained_one(
+    tmp_path: Path,
+    encoders: Mapping[str, Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    needed = r"layers\.1\.bias \[7\], layers\.1\.weight \[7, 65\], or try .*--untrained-fusion"
-    with pytest.raises(ExportError, match=needed):
-        compose(
-            read_recipe("english-hubert-bert"),
-            tmp_path / "bundle",
-            Ingredients(encoders=encoders),
-        )
+    given = Ingredients(encoders=encoders, untrained_fusion=True)
+    compose(read_recipe("english-hubert-bert"), tmp_path / "bundle", given)
+    needed = "RANDOM WEIGHTS for layers.1.bias [7], layers.1.weight [7, 65]"
+    assert needed in capsys.readouterr().err
 
 
 def test_a_failure_leaves_the_old_bundle(tmp_path: Path, encoders: Mapping[str, Path]) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from realtime_ser_export.encoder_folder import PRECISIONS
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.recipe import RECIPES, Recipe, packaged_recipes, read_recipe
+from realtime_ser_export.recipe import RECIPES, packaged_recipes, read_recipe
+from realtime_ser_export.recipe_description import Recipe
 
 Change = Callable[[dict[str, Any]], object]
 
