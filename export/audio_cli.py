@@ -22,6 +22,10 @@ MODEL `mfcc-mean` is no model but the cepstral coefficients of the audio, averag
 """
 
 
+WITHOUT_MODEL = "mfcc-mean"
+"""`mfcc_encoder.NAME`, whose module imports torch."""
+
+
 def add_verbs(verbs: Any) -> None:
     """Add the verb to an argparse sub-command group; it sets `run`."""
     audio = verbs.add_parser(
@@ -67,6 +71,11 @@ def _names(text: str) -> tuple[str, ...]:
 
 def run(options: argparse.Namespace) -> None:
     """Export, and say what came of it."""
+    from .hf_source import AUDIO_FILES, resolve
+
+    if options.model != WITHOUT_MODEL:
+        # First, for torch takes seconds to import, and what is not there is known before.
+        resolve(options.model, options.revision, needs=AUDIO_FILES)
     print("loading torch and transformers", file=sys.stderr, flush=True)
     from .hf_audio_export import export_audio
 

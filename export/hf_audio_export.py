@@ -48,9 +48,13 @@ def export_audio(
     """
     loaded, source = _load(model, revision, **options)
     with replacing(out) as draft:
+        _say("tracing the graph")
         write_graph(loaded, draft / GRAPH_FILE)
+        _say("trying padding")
         part = {**loaded.part, "batching": measured_batching(draft / GRAPH_FILE, loaded.part)}
+        _say("fusing nodes")
         counts = optimise_folder(draft, part, loaded.config)
+        _say("comparing with the original model")
         report = check(draft, part, loaded.reference, "fast", tolerance)
         report.require(model)
         record = EncoderRecord(
@@ -97,10 +101,9 @@ def measured_batching(path: Path, part: Mapping[str, Any]) -> str:
     difference = padding_difference(path, part)
     if difference <= PADDING_TOLERANCE:
         return "masked"
-    print(
+    _say(
         f"padding changes answers by {difference:.2g} (allowed {PADDING_TOLERANCE:g}): only "
-        "utterances of equal length will share a batch",
-        file=sys.stderr,
+        "utterances of equal length will share a batch"
     )
     return "exact_length"
 
@@ -127,3 +130,8 @@ def padding_difference(path: Path, part: Mapping[str, Any]) -> float:
             scale = max(1.0, float(np.abs(alone).max()))
             worst = max(worst, float(np.abs(alone[0] - padded[row]).max()) / scale)
     return worst
+
+
+def _say(line: str) -> None:
+    """Progress; stdout is for results."""
+    print(line, file=sys.stderr, flush=True)

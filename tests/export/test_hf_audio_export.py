@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 pytest.importorskip("optimum.exporters", reason="optimum is not installed")
 
-from realtime_ser_export import cli, hf_audio_export  # noqa: E402
+from realtime_ser_export import audio_cli, cli, hf_audio_export, mfcc_encoder  # noqa: E402
 from realtime_ser_export.encoder_folder import GRAPH_FILE, graph_files, read_record  # noqa: E402
 from realtime_ser_export.errors import ExportError  # noqa: E402
 from realtime_ser_export.hf_audio import load_audio  # noqa: E402
@@ -125,7 +125,8 @@ def test_a_graph_that_differs_is_not_written(random_folder: RandomFolder, tmp_pa
 
 
 def test_averaged_mfcc_needs_no_model(tmp_path: Path) -> None:
-    record = export_audio("mfcc-mean", tmp_path / "mfcc")
+    assert audio_cli.WITHOUT_MODEL == mfcc_encoder.NAME
+    record = export_audio(mfcc_encoder.NAME, tmp_path / "mfcc")
     assert record.part["parameters"] == 0
     assert record.part["outputs"][0]["shape"] == ["batch", 128]
     with pytest.raises(ExportError, match="has no head"):
