@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from realtime_ser.errors import RealtimeSERError
 from realtime_ser.version import __version__
 
-from . import audio_cli, bundle_cli, text_cli, train_cli, transcriber_cli
+from . import audio_cli, bundle_cli, precision_cli, text_cli, train_cli, transcriber_cli
 from .errors import ExportError
 
 # Each adds its verbs with `add_verbs` and imports what is heavy only when one of them runs.
-_REGISTRY = (audio_cli, text_cli, bundle_cli, train_cli, transcriber_cli)
+_REGISTRY = (audio_cli, text_cli, precision_cli, bundle_cli, train_cli, transcriber_cli)
 
 _DESCRIPTION = """\
 Models in, verified bundles out. A bundle is the folder that `realtime-ser` serves.

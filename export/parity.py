@@ -58,6 +58,11 @@ TOLERANCES = {
 """By precision. In float32 nothing but the order of additions may differ."""
 
 
+def with_error(precision: str, error: float) -> Tolerance:
+    """The tolerance of a precision with another largest error."""
+    return replace(TOLERANCES[precision], error=error)
+
+
 @dataclass(frozen=True, slots=True)
 class ParityRow:
     """One output in one case, the worst utterance of the batch.
@@ -217,15 +222,10 @@ def _garbage_feeds(served: ServedEncoder, inputs: Iterable[Any]) -> dict[str, ND
         for row, waveform in zip(batch, inputs, strict=True):
             row[: len(waveform)] = waveform
         return {"waveform": batch, "lengths": lengths}
-    from tokenizers import Tokenizer
-
     assert isinstance(served.part, TextPart)
-    tokenizer = Tokenizer.from_file(str(served.tokenizer))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(served.part.max_tokens)
-    ids = [tokenizer.encode(text).ids for text in inputs]
+    ids = [served.tokens(text) for text in inputs]
     width = min(served.part.max_tokens, max(len(row) for row in ids) + 3)
-    tokens = rng.integers(0, tokenizer.get_vocab_size(), (len(ids), width))
+    tokens = rng.integers(0, max(max(row, default=0) for row in ids) + 1, (len(ids), width))
     mask = np.zeros_like(tokens)
     for row, own in enumerate(ids):
         tokens[row, : len(own)] = own

@@ -29,7 +29,7 @@ _LENGTHS_S = {
 _EQUAL_S = 1.013
 _BATCHES = {"fast": (3,), "full": (2, 3, 4, 5, 6, 7, 8)}
 _MIXED = {"fast": (3,), "full": (2, 3, 5, 8)}
-_TEXTS = {
+TEXTS = {
     "fast": ("Fine.", "I can't believe you did that for me, thank you so much!", "¿Qué? ¡No! 😡"),
     "full": (
         "",
@@ -103,7 +103,7 @@ def _audio_cases(part: AudioPart, which: str) -> Iterator[Case]:
 
 
 def _text_cases(which: str) -> Iterator[Case]:
-    texts = _TEXTS[which]
+    texts = TEXTS[which]
     for text in texts:
         short = text if len(text) <= 24 else f"{text[:20]} ... ({len(text)} characters)"
         yield Case(repr(short), (text,))

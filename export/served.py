@@ -29,6 +29,17 @@ class ServedEncoder:
     expert: AudioExpert | TextExpert
     tokenizer: Path | None
 
+    def tokens(self, text: str) -> list[int]:
+        """What the expert makes of a text."""
+        from tokenizers import Tokenizer
+
+        assert isinstance(self.part, TextPart)
+        tokenizer = Tokenizer.from_file(str(self.tokenizer))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.part.max_tokens)
+        ids: list[int] = tokenizer.encode(text).ids
+        return ids
+
 
 def read_part(part: Mapping[str, Any]) -> AudioPart | TextPart:
     """A part entry of `bundle.json`, with or without its name, as the runtime sees it.
