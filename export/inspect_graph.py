@@ -71,8 +71,8 @@ def graph_rows(path: Path) -> Iterator[_Row]:
     counts = Counter(node.op_type for node in nodes)
     sizes = _weights(model.graph)
     files = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-    yield "size", f"{format_bytes(files)}; {sum(sizes.values()):,} values in weights"
-    yield "precision", _precision(sizes, counts)
+    yield "size", f"{format_bytes(files)}, {sum(sizes.values()):,} values"
+    yield "weights", _precision(sizes, counts)
     yield "operators", f"{len(nodes):,}: {_counted(counts)}"
     yield "on CUDA", _on_cuda(path, nodes, counts)
 
@@ -164,15 +164,25 @@ def _record_rows(record: EncoderRecord) -> Iterator[_Row]:
         yield "tokens", f"at most {part['max_tokens']}"
     yield "nodes", ", ".join(f"{stage} {count:,}" for stage, count in record.nodes.items())
     yield "made with", ", ".join(f"{name} {each}" for name, each in record.versions.items())
-    yield from _listed("parity", [_facts(row) for row in record.parity])
+    yield from _listed("parity", _parity(record))
     yield from _listed("speed", [_facts(row) for row in record.speed])
+
+
+def _parity(record: EncoderRecord) -> list[str]:
+    """All cases in a line for each output; `realtime-ser-export parity` shows every one."""
+    from .parity import EVERYTHING  # Draws in a library for sound, of no use to graphs.
+
+    together = [row for row in record.parity if row.get("case") == EVERYTHING]
+    failed = sum(not row.get("passed") for row in record.parity)
+    verdict = f"{failed} FAILED" if failed else "all passed"
+    return [f"{_facts(row)} ({len(record.parity)} rows, {verdict})" for row in together]
 
 
 def _facts(row: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in row.items()
-        if value is not None
+        if value is not None and key not in ("case", "passed")
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +113,12 @@ def in_precision(part: PartRecipe, folder: Path, work: Path) -> Path:
             f"{folder} is in {precision}, the recipe wants {part.precision} for {part.name}; give "
             "its float32 folder, or change the recipe's precision"
         )
+    from .parity import TOLERANCES
     from .quantize import quantize
 
     quantized = work / f"{part.name}-{part.precision}"
-    quantize(folder, quantized, part.precision)
+    tolerance = replace(TOLERANCES[part.precision], error=part.tolerance)
+    quantize(folder, quantized, part.precision, tolerance=tolerance)
     return quantized
 
 
