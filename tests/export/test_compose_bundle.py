@@ -36,7 +36,8 @@ from realtime_ser_export.fusion_head import build_head
 from realtime_ser_export.hf_audio import load_audio
 from realtime_ser_export.hf_text import load_text
 from realtime_ser_export.recipe import read_recipe
-from realtime_ser_export.recipe_description import Recipe
+from realtime_ser_export.recipe_description import AffectRecipe, Recipe
+from realtime_ser_export.served import serve_folder
 
 RandomFolder = Callable[..., Path]
 Floats = NDArray[np.float64]
@@ -46,6 +47,7 @@ SEVEN = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 EKMAN = ("sadness", "joy", "anger", "neutral", "disgust", "fear")
 DEBATE = ("worried", "calm", "upset")
 """Not in the order of the recipe, on purpose."""
+TWO = {"ang": "angry", "sad": "sad", "neu": "sad"}
 SENTENCE = "I can't believe that we actually won the game!"
 
 # Families and heads that stand for the models of each recipe.
@@ -231,6 +233,32 @@ def test_a_trained_head_is_used(tmp_path: Path, encoders: Mapping[str, Path]) ->
     weights = {name: value.numpy() for name, value in head.state_dict().items()}
     logits = weights["layers.1.weight"] @ joined + weights["layers.1.bias"]
     np.testing.assert_allclose(answer(bundle)[0], softmax(logits), atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8-dynamic"])
+def test_a_recipe_in_another_precision(
+    tmp_path: Path, encoders: Mapping[str, Path], precision: str
+) -> None:
+    """Labels map alike on top of half precision and of 8 bits; the bundle is tried as any other."""
+    recipe = read_recipe("spanish-wav2vec2-beto")
+    changes = {"precision": precision, "tolerance": 0.5}
+    voice = {"labels": MappingProxyType(TWO), "dropped": ("hap",), **changes}
+    changed = replace_part(recipe, "audio", **voice)
+    points = MappingProxyType({"angry": (0.2, 0.8, 0.6), "sad": (0.2, 0.4, 0.3)})
+    changed = dataclasses.replace(
+        changed, text=(), labels=("angry", "sad"), affect=AffectRecipe(None, points, "made up")
+    )
+    bundle = compose(
+        changed, tmp_path / "bundle", Ingredients(encoders={"audio": encoders["audio"]})
+    )
+    probabilities, _ = answer(bundle)
+    own = serve_folder(encoders["audio"]).expert.run([heard().astype(np.float32) / 32768])
+    four = softmax(own["logits"][0])
+    angry = four[SUPERB.index("ang")]
+    sad = four[SUPERB.index("sad")] + four[SUPERB.index("neu")]
+    np.testing.assert_allclose(probabilities, np.array([angry, sad]) / (angry + sad), atol=0.05)
+    assert f"| {precision} |" in bundle.file("MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "audio, speed:" in bundle.file("MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_what_is_random_or_untrained_says_so(composed: Callable[[str], Bundle]) -> None:
