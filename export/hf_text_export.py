@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,15 @@ def export_text(
             does not answer as the model does.
     """
     folder = resolve(model, revision, needs=TEXT_FILES)
+    _say(f"reading {model}")
     loaded = load_text(folder, **options)
     with replacing(out) as draft:
+        _say("tracing the graph")
         write_graph(loaded, draft / GRAPH_FILE)
         loaded.tokenizer.save(draft / TOKENIZER_FILE)
+        _say("fusing nodes")
         counts = optimise_folder(draft, loaded.part, loaded.config)
+        _say("comparing with the original model")
         report = check(draft, loaded.part, loaded.reference, "fast", tolerance)
         report.require(model)
         record = EncoderRecord(
@@ -76,6 +81,11 @@ def export_text(
         )
         write_record(record, draft)
     return record
+
+
+def _say(line: str) -> None:
+    """Progress; stdout is for results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def write_graph(model: TextModel, path: Path) -> None:
