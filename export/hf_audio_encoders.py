@@ -7,7 +7,6 @@ convolutions of the conformer, WavLM's positions.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ class PositionalConvolution(nn.Module):
     Alone, a convolution sees zeros past the end; in a batch it must see zeros there too.
     """
 
-    def __init__(self, original: nn.Module) -> None:
+    def __init__(self, original: Any) -> None:
         super().__init__()
         layers = getattr(original, "layers", [original])
         self.layers = nn.ModuleList(
@@ -64,7 +63,7 @@ class Encoder(nn.Module):
     The norm comes before the layers, or after them where it is also inside them ("stable").
     """
 
-    def __init__(self, original: nn.Module, config: Any) -> None:
+    def __init__(self, original: Any, config: Any) -> None:
         super().__init__()
         self.positions = PositionalConvolution(original.pos_conv_embed)
         self.layer_norm, self.layers = original.layer_norm, original.layers
@@ -97,25 +96,24 @@ class Encoder(nn.Module):
 class RelativePositionBias(nn.Module):
     """What WavLM adds to attention for the distance of two frames, before the gate.
 
-    Distances fall into buckets, wider the farther (as in T5); [1, heads, time, time].
+    Distances fall into buckets, wider the farther (as in T5), by a logarithm. It is taken here
+    once for every distance: another one's rounding, or that of half precision, would put some
+    distances into the bucket beside.
     """
 
     def __init__(self, first: Any) -> None:
         super().__init__()
-        self.embedding = first.rel_attn_embed
-        self.half, self.farthest = first.num_buckets // 2, first.max_distance
+        self.embedding, self.farthest = first.rel_attn_embed, first.max_distance
+        offsets = torch.arange(-self.farthest, self.farthest + 1)
+        buckets = first._relative_positions_bucket(offsets)
+        self.register_buffer("buckets", buckets, persistent=False)
+        self.buckets: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, time, width] -> [1, heads, time, time]."""
         position = torch.arange(x.shape[1], device=x.device)
-        offset = position[None, :] - position[:, None]
-        distance = offset.abs()
-        exact = self.half // 2
-        # clamp: the logarithm of 0, which is not taken below, has no integer.
-        octaves = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.farthest / exact)
-        far = (exact + octaves * (self.half - exact)).to(torch.int64).clamp(max=self.half - 1)
-        bucket = torch.where(distance < exact, distance, far) + (offset > 0).to(torch.int64) * (
-            self.half
-        )
+        offset = (position[None, :] - position[:, None]).clamp(-self.farthest, self.farthest)
+        bucket = self.buckets[offset + self.farthest]
         bias: Tensor = self.embedding(bucket).permute(2, 0, 1)[None]
         return bias
 
@@ -165,7 +163,7 @@ class GatedAttention(nn.Module):
 class ConformerEncoder(nn.Module):
     """The layers of wav2vec2-conformer, their convolutions kept from looking at padding."""
 
-    def __init__(self, original: nn.Module, config: Any) -> None:
+    def __init__(self, original: Any, config: Any) -> None:
         super().__init__()
         self.layers = nn.ModuleList(ConformerLayer(layer) for layer in original.layers)
         self.layer_norm = original.layer_norm

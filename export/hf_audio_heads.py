@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ _LAST = ("classifier.out_proj", "classifier.output")
 class ProjectionHead(nn.Module):
     """That of transformers: two linear layers with nothing in between."""
 
-    def __init__(self, original: nn.Module) -> None:
+    def __init__(self, original: Any) -> None:
         super().__init__()
         self.projector, self.classifier = original.projector, original.classifier
 

@@ -36,6 +36,7 @@ MODELS = {
     "hubert, no norm before projection": ("hubert", {"feat_proj_layer_norm": False}),
     "wavlm": ("wavlm", {}),
     "wavlm, layer norm": ("wavlm", STABLE),
+    "wavlm, far apart": ("wavlm", {"max_bucket_distance": 40, "num_buckets": 16}),
     "wavlm, head on all layers": ("wavlm", SUM),
     "unispeech-sat": ("unispeech-sat", {}),
     "unispeech-sat, layer norm, head": ("unispeech-sat", {**STABLE, **HEAD}),
