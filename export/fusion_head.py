@@ -44,7 +44,7 @@ class ConcatenationHead(nn.Module):
         project: each modality first goes through a linear layer of this width; 0 for none.
         hidden: widths of the layers in between.
         activation: after each of those: none or relu.
-        dropout: before each layer, in training.
+        dropout: before the last layer, in training.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ConcatenationHead(nn.Module):
         width = (project or audio_width) + ((project or text_width) + 1 if text_width else 0)
         layers: list[nn.Module] = []
         for size in hidden:
-            layers += [nn.Dropout(dropout), nn.Linear(width, size), _ACTIVATIONS[activation]()]
+            layers += [nn.Linear(width, size), _ACTIVATIONS[activation]()]
             width = size
         layers += [nn.Dropout(dropout), nn.Linear(width, labels)]
         self.layers = nn.Sequential(*layers)

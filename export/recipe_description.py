@@ -63,7 +63,8 @@ class FusionRecipe:
         project: each modality first goes through a linear layer of this width; 0 for none.
         hidden: widths of the layers between the concatenation and the labels.
         activation: after each hidden layer.
-        dropout: share of values zeroed before each layer in training; none is left when exported.
+        dropout: share of values zeroed before the last layer in training; no trace of it is left
+            when exported.
         weights: safetensors file of the head, relative to the recipe; None while there is none.
         source: where the combination was published, or that it is ours.
     """

@@ -88,8 +88,8 @@ def test_projections_and_a_hidden_layer(tmp_path: Path) -> None:
     present = feeds["text_present"][:, None]
     audio = linear(feeds["audio_embedding"], of, "audio_projection")
     text = linear(feeds["text_embedding"], of, "text_projection") * present
-    hidden = relu(linear(np.concatenate([audio, text, present], axis=1), of, "layers.1"))
-    np.testing.assert_allclose(got, linear(hidden, of, "layers.4"), atol=1e-5)
+    hidden = relu(linear(np.concatenate([audio, text, present], axis=1), of, "layers.0"))
+    np.testing.assert_allclose(got, linear(hidden, of, "layers.3"), atol=1e-5)
 
 
 def test_without_a_text_part(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_without_a_text_part(tmp_path: Path) -> None:
     feeds = {"audio_embedding": inputs(6, 1)["audio_embedding"]}
     got = served(head, 6, 0, tmp_path / "head.onnx", feeds)
     of = weights(head)
-    expected = linear(linear(feeds["audio_embedding"], of, "layers.1"), of, "layers.4")
+    expected = linear(linear(feeds["audio_embedding"], of, "layers.0"), of, "layers.3")
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -143,12 +143,12 @@ def test_the_recipes_of_the_papers_have_the_sizes_of_the_papers() -> None:
 
     # n labels: the logits of both and the mask to 2 n, and to n.
     assert shapes("spanish-unispeech-sat-distilbert", 3, 3) == (
-        "layers.1.bias [6], layers.1.weight [6, 7], layers.4.bias [3], layers.4.weight [3, 6]"
+        "layers.0.bias [6], layers.0.weight [6, 7], layers.3.bias [3], layers.3.weight [3, 6]"
     )
     assert shapes("english-hubert-bert", 768, 768) == "layers.1.bias [7], layers.1.weight [7, 1537]"
     assert shapes("spanish-beto-mfcc", 128, 768) == (
-        "audio_projection.bias [256], audio_projection.weight [256, 128], layers.1.bias [256], "
-        "layers.1.weight [256, 513], layers.4.bias [6], layers.4.weight [6, 256], "
+        "audio_projection.bias [256], audio_projection.weight [256, 128], layers.0.bias [256], "
+        "layers.0.weight [256, 513], layers.3.bias [6], layers.3.weight [6, 256], "
         "text_projection.bias [256], text_projection.weight [256, 768]"
     )
 
