@@ -22,11 +22,10 @@ from transformers import (
     AutoConfig,
 )
 
-from realtime_ser.models.bundle_description import AFFECT_LABELS
-
 from .encoder_folder import GRAPH_FILE, TOKENIZER_FILE
 from .errors import ExportError
-from .hf_source import labels_of, load_model, load_weights, read_config
+from .hf_head import Head, architecture_of, find_head
+from .hf_source import load_model, load_weights, read_config
 from .hf_tokenizer import TextTokenizer, load_tokenizer
 
 Floats = NDArray[np.float32]
@@ -34,9 +33,7 @@ Floats = NDArray[np.float32]
 FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta")
 """By model_type: BETO, MiniLM are BERT; MarIA, BERTIN, DistilRoBERTa are RoBERTa."""
 
-HEADS = ("auto", "none", "classification", "regression")
 POOLINGS = ("mean", "first")
-_CLASSIFIER = "ForSequenceClassification"
 _COUNTS_FROM_PADDING = ("roberta", "xlm-roberta")
 # The sums of the mean; of 512 tokens they may leave the range of half precision.
 FLOAT32_SCOPES = ("/pooling/",)
@@ -67,24 +64,6 @@ class TextModel:
     family: str
     architecture: str
     fp32_scopes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What is on top of the encoder.
-
-    Attributes:
-        role: of its output: logits or affect; "" for no head.
-        labels: in the order of its output.
-        range: what lowest and highest stand for, of affect.
-        shares: each label is answered on its own (a sigmoid), and the logits are to say their
-            shares of all.
-    """
-
-    role: str = ""
-    labels: tuple[str, ...] = ()
-    range: tuple[float, float] = (0.0, 1.0)
-    shares: bool = False
 
 
 def load_text(
@@ -124,7 +103,16 @@ def load_text(
     if pooling not in POOLINGS:
         raise ExportError(f"there is no pooling {pooling!r}; use one of {', '.join(POOLINGS)}")
     config = AutoConfig.from_pretrained(folder)
-    top = _find_head(name, settings, head, labels, affect_range, multi_label_shares)
+    architecture = architecture_of(settings)
+    top = find_head(
+        name,
+        settings,
+        head,
+        present=architecture.endswith("ForSequenceClassification"),
+        labels=labels,
+        affect_range=affect_range,
+        shares=multi_label_shares,
+    )
     classes = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if top.role else MODEL_MAPPING
     # The pooler feeds the head of BERT; without a head, what it gives is not used.
     may_lack = r"position_ids" if top.role else r"position_ids|^pooler\."
@@ -148,7 +136,7 @@ def load_text(
         tokenizer=tokenizer,
         config=config,
         family=config.model_type,
-        architecture=next(iter(settings.get("architectures") or ()), ""),
+        architecture=architecture,
         fp32_scopes=FLOAT32_SCOPES,
     )
 
@@ -195,68 +183,6 @@ class First(nn.Module):
         return hidden[:, 0]
 
 
-def _find_head(
-    name: str,
-    settings: Mapping[str, Any],
-    wanted: str,
-    labels: tuple[str, ...] | None,
-    affect_range: tuple[float, float] | None,
-    shares: bool,
-) -> _Head:
-    """What head the model has, held against what is wanted."""
-    if wanted not in HEADS:
-        raise ExportError(f"there is no head {wanted!r}; use one of {', '.join(HEADS)}")
-    architecture = next(iter(settings.get("architectures") or ()), "")
-    has_head = architecture.endswith(_CLASSIFIER)
-    if wanted == "none" or (wanted == "auto" and not has_head):
-        return _Head()
-    if not has_head:
-        raise ExportError(
-            f"{name} ({architecture or 'no architecture'}) has no head, which would be called "
-            f"...{_CLASSIFIER}; use --head none"
-        )
-    names = labels_of(settings, labels, model=name)
-    problem = settings.get("problem_type")
-    # transformers trains a single output by regression, whatever it is called.
-    found = "regression" if problem == "regression" or len(names) == 1 else "classification"
-    if set(map(str.lower, names)) == set(AFFECT_LABELS):
-        found = "regression"
-    if wanted not in ("auto", found):
-        raise ExportError(
-            f"{name} has a head for {found} ({', '.join(names)}), not {wanted}; use --head auto"
-        )
-    if found == "regression":
-        return _regression(name, names, affect_range)
-    if problem == "multi_label_classification" and not shares:
-        raise ExportError(
-            f"{name} answers each label on its own, none or several may hold; bundles choose one. "
-            "Use --head none for its embedding, or --multi-label-shares to let each label have its "
-            "share of the sum of all probabilities (then it cannot say that none holds)"
-        )
-    return _Head("logits", names, shares=problem == "multi_label_classification")
-
-
-def _regression(
-    name: str, labels: tuple[str, ...], affect_range: tuple[float, float] | None
-) -> _Head:
-    lower = tuple(label.lower() for label in labels)
-    if set(lower) != set(AFFECT_LABELS):
-        raise ExportError(
-            f"{name} has a regression head for {', '.join(labels)}; only all of "
-            f"{', '.join(AFFECT_LABELS)} can be served. Name its outputs with --name-labels, or "
-            "use --head none"
-        )
-    if affect_range is None:
-        raise ExportError(
-            f"{name} gives {', '.join(lower)} in numbers of its own; look up in its model card "
-            "what the lowest and the highest are and give them: --range LOW HIGH, such as "
-            "--range 1 5"
-        )
-    if affect_range[0] >= affect_range[1]:
-        raise ExportError("--range must rise from its first number to its second")
-    return _Head("affect", lower, affect_range)
-
-
 def _positions(config: Any) -> int:
     """How many tokens the model can tell apart by their place."""
     positions: int = config.max_position_embeddings
@@ -280,7 +206,7 @@ def _check_tokenizer(name: str, tokenizer: TextTokenizer, config: Any) -> None:
 
 
 def _reference(
-    original: Any, tokenizer: TextTokenizer, head: _Head, pooling: str
+    original: Any, tokenizer: TextTokenizer, head: Head, pooling: str
 ) -> Callable[[str], dict[str, Floats]]:
     def reference(text: str) -> dict[str, Floats]:
         with torch.no_grad():
@@ -296,35 +222,23 @@ def _reference(
 
 
 def _part(
-    module: TextEncoder, tokenizer: TextTokenizer, head: _Head, pooling: str
+    module: TextEncoder, tokenizer: TextTokenizer, head: Head, pooling: str
 ) -> dict[str, Any]:
     """The part entry; see BUNDLE.md of the export chain for its fields."""
-    outputs: list[dict[str, Any]] = []
-    if head.role:
-        output: dict[str, Any] = {"name": head.role, "role": head.role, "dtype": "float32"}
-        output |= {"shape": ["batch", len(head.labels)], "labels": list(head.labels)}
-        if head.role == "affect":
-            output |= {"unit": "none", "range": list(head.range)}
-        else:
-            unit = "nat, logarithm of the probability of each label on its own"
-            output |= {"unit": unit if head.shares else "nat"}
-        outputs.append(output)
     width = module.config.hidden_size
     place = "mean over the tokens" if pooling == "mean" else "first token"
-    outputs.append(
-        {
-            "name": "embedding",
-            "role": "embedding",
-            "dtype": "float32",
-            "shape": ["batch", width],
-            "unit": f"none, {place}",
-        }
-    )
+    embedding = {
+        "name": "embedding",
+        "role": "embedding",
+        "dtype": "float32",
+        "shape": ["batch", width],
+        "unit": f"none, {place}",
+    }
     return {
         "file": GRAPH_FILE,
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "inputs": _INPUTS,
-        "outputs": outputs,
+        "outputs": [*head.outputs(), embedding],
         "tokenizer": TOKENIZER_FILE,
         "max_tokens": tokenizer.max_tokens,
         "pad_id": tokenizer.pad_id,
