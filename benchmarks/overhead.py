@@ -63,9 +63,8 @@ def blocks(rate_hz: int, seconds: float) -> Iterator[AudioBlock]:
 
 def run_stream(settings: Settings, rate_hz: int, seconds: float) -> tuple[int, float]:
     """Drive one stream; returns how many finals came and the peak memory afterwards in MiB."""
-    description = StreamDescription(config={}, bundle={}, providers=(), asr="off")
-    detector = create_speech_detector(settings)
-    stream = Stream("overhead", settings, detector, description, AudioClock())
+    description = StreamDescription(bundle={}, providers=(), asr="off")
+    stream = Stream("overhead", settings, create_speech_detector, description, AudioClock())
     finals = 0
     for event in run_offline(blocks(rate_hz, seconds), stream, InstantAnalyzer()):
         event_to_json(event)
@@ -87,8 +86,8 @@ def share_of_a_core(settings: Settings, rate_hz: int, seconds: float) -> dict[st
 def memory_over_an_hour(settings: Settings) -> list[dict[str, float]]:
     """Peak memory after each sixth of an hour of audio, fed as fast as possible in one stream."""
     readings = []
-    description = StreamDescription(config={}, bundle={}, providers=(), asr="off")
-    stream = Stream("memory", settings, create_speech_detector(settings), description, AudioClock())
+    description = StreamDescription(bundle={}, providers=(), asr="off")
+    stream = Stream("memory", settings, create_speech_detector, description, AudioClock())
     next_s = 0.0
     for event in run_offline(blocks(SAMPLE_RATE_HZ, 3600), stream, InstantAnalyzer()):
         event_to_json(event)

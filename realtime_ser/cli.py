@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from realtime_ser import commands
-from realtime_ser.config import SPECS, EffectiveSettings, load
+from realtime_ser.config import ALL_SPECS, SERVER_SPECS, SPECS, EffectiveSettings, SettingSpec, load
 from realtime_ser.core.pcm import ENCODINGS
 from realtime_ser.errors import ConfigError, RealtimeSERError
 from realtime_ser.version import __version__
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_file(subparsers)
     _add_listen(subparsers)
     _add_pipe(subparsers)
+    _add_serve(subparsers)
     _add_models(subparsers)
     _add_simple_commands(subparsers)
     return parser
@@ -98,6 +99,12 @@ def _add_pipe(subparsers: Any) -> None:
     _add_setting_flags(parser)
 
 
+def _add_serve(subparsers: Any) -> None:
+    parser = _add(subparsers, "serve", _serve, "serve programs and a page over WebSocket")
+    _add_setting_flags(parser)
+    _add_spec_flags(parser.add_argument_group("server"), SERVER_SPECS)
+
+
 def _add_models(subparsers: Any) -> None:
     models = subparsers.add_parser("models", help="list, show, verify or pull models")
     verbs = models.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -127,7 +134,16 @@ def _add_simple_commands(subparsers: Any) -> None:
         "print the effective settings and where each came from",
     )
     _add_setting_flags(config)
-    _add(subparsers, "schema", lambda _: commands.print_schema(), "print the events' JSON Schema")
+    _add_spec_flags(config.add_argument_group("server"), SERVER_SPECS)
+    schema = _add(
+        subparsers,
+        "schema",
+        lambda o: commands.print_schema(o.of),
+        "print the JSON Schema of the events, or another description of the interface",
+    )
+    schema.set_defaults(of="events")
+    for of, what in (("client", "of what a client may send"), ("asyncapi", "AsyncAPI, YAML")):
+        schema.add_argument(f"--{of}", dest="of", action="store_const", const=of, help=what)
 
 
 def _add(subparsers: Any, name: str, run: Any, description: str) -> Any:
@@ -149,9 +165,11 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
 def _add_setting_flags(parser: argparse.ArgumentParser, but: str = "") -> None:
     group = parser.add_argument_group("settings")
     group.add_argument("--config", type=Path, metavar="FILE", help="read settings from a TOML file")
-    for name, spec in SPECS.items():
-        if name == but:
-            continue
+    _add_spec_flags(group, {name: spec for name, spec in SPECS.items() if name != but})
+
+
+def _add_spec_flags(group: Any, specs: Mapping[str, SettingSpec]) -> None:
+    for name, spec in specs.items():
         arguments: dict[str, Any] = {"dest": f"setting_{name}", "default": None}
         help_text = f"{spec.help} ({spec.default})".replace("%", "%%")
         if spec.type is bool:
@@ -165,7 +183,7 @@ def _add_setting_flags(parser: argparse.ArgumentParser, but: str = "") -> None:
 
 def _settings(options: argparse.Namespace, **more: Any) -> EffectiveSettings:
     flags = dict(more)
-    for name, spec in SPECS.items():
+    for name, spec in ALL_SPECS.items():
         value = getattr(options, f"setting_{name}", None)
         if value is not None:
             flags[name] = spec.parse(value, spec.flag) if isinstance(value, str) else value
@@ -202,6 +220,11 @@ def _pipe(options: argparse.Namespace) -> int:
         channels=options.channels,
         output=_output(options),
     )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    effective = _settings(options)
+    return commands.run_server(effective.settings, effective.server)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterable, AsyncIterator
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 
-from realtime_ser.config import EffectiveSettings, Settings
+from realtime_ser.config import EffectiveSettings, ServerSettings, Settings
 from realtime_ser.errors import AudioError
 from realtime_ser.io.file import AudioFile, paced
 from realtime_ser.io.outputs import Outputs
@@ -94,6 +95,45 @@ def run_pipe(
         blocks = read_pcm(stdin, rate_hz=rate_hz, encoding=encoding, channels=channels)
         _run_live(recognizer, blocks, "stdin", outputs)
     return 0
+
+
+def run_server(settings: Settings, server_settings: ServerSettings) -> int:
+    """Serve until SIGTERM or Ctrl-C; what was said by then is finished and told."""
+    from realtime_ser.io.server import RecognitionServer
+
+    recognizer = Recognizer(settings)
+    server = RecognitionServer(recognizer, server_settings)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with server.running() as listening:
+            warming = asyncio.create_task(server.warm_up())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if warming.done():
+                warming.result()
+                for notice in recognizer.description.notices:
+                    print(f"realtime-ser: {notice.message}", file=sys.stderr)
+                listens = f"{server.address(listening)}, page {server.page_address(listening)}"
+                print(f"serving {listens}; {_described(recognizer)}", flush=True)
+                await stopping
+
+    with contextlib.closing(recognizer):
+        asyncio.run(run())
+    return 0
+
+
+def _described(recognizer: Recognizer) -> str:
+    """What listens, in a few words."""
+    description = recognizer.description
+    bundle = description.bundle
+    providers = ", ".join(description.providers)
+    return (
+        f"bundle {bundle['name']} {bundle['version']}, {providers}, transcripts {description.asr}"
+    )
 
 
 def _run_live(
@@ -239,21 +279,21 @@ def run_doctor(settings: Settings) -> int:
 
 
 def print_config(effective: EffectiveSettings) -> int:
-    """Print settings as TOML, each with its origin."""
-    lines = [f"{name} = {_toml(value)}" for name, value in asdict(effective.settings).items()]
+    """Print settings as TOML, each with its origin; a token stays secret."""
+    values = asdict(effective.settings) | asdict(effective.server)
+    values["token"] = "(set)" if values["token"] else ""
+    lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
     width = max(map(len, lines))
     for line, origin in zip(lines, effective.origins.values(), strict=True):
         print(f"{line:<{width}}  # {origin}")
     return 0
 
 
-def print_schema() -> int:
-    """Print the JSON Schema of the events."""
-    import json
+def print_schema(of: str) -> int:
+    """Print the JSON Schema of the `events`, or of a `client`'s messages, or `asyncapi` of both."""
+    from realtime_ser.core import interface
 
-    from realtime_ser.core.wire import json_schema
-
-    print(json.dumps(json_schema(), indent=2))
+    print(interface.documents()[of], end="")
     return 0
 
 

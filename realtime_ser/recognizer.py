@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from realtime_ser.config import Settings, require_known
+from realtime_ser.config import SPECS, Settings, require_known
 from realtime_ser.core.events import (
     EmotionFinal,
     Event,
@@ -33,6 +34,9 @@ from realtime_ser.types import SAMPLE_RATE_HZ, Affect, ClosedBy, Emotion, Transc
 
 if TYPE_CHECKING:
     from realtime_ser.models.transcriber import Transcriber
+
+_INTAKE_THREADS = 2
+"""A stream costs 1.4 % of a core here; more threads would only contend for the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,9 @@ class Recognizer:
         self.settings = with_overrides(settings or Settings(), overrides)
         self._analyzer: BundleAnalyzer | None = None
         self._description: StreamDescription | None = None
-        self._worker = contextlib.ExitStack()
-        self._running_worker: AnalysisWorker | None = None
+        self._threads = contextlib.ExitStack()
+        self._worker: AnalysisWorker | None = None
+        self._intake: Executor | None = None
 
     def __enter__(self) -> Self:
         self.load()
@@ -123,7 +128,6 @@ class Recognizer:
         analyzer.warm_up(settings.max_utterance_s)
         described = bundle.description
         self._description = StreamDescription(
-            config=asdict(settings),
             bundle={
                 "name": described.name,
                 "version": described.version,
@@ -136,9 +140,9 @@ class Recognizer:
         self._analyzer = analyzer
 
     def close(self) -> None:
-        """End the worker of live streams, if one was started."""
-        self._worker.close()
-        self._running_worker = None
+        """End the threads of live streams, if they were started."""
+        self._threads.close()
+        self._worker = self._intake = None
 
     def events(self, source: Iterable[AudioBlock], stream_id: str = "stream") -> Iterator[Event]:
         """Everything that is said of one source, as fast as the models go; see `core.events`.
@@ -146,8 +150,8 @@ class Recognizer:
         Raises:
             AudioError: the source failed, after all events before the fault.
         """
-        analyzer, description = self._loaded()
-        stream = self._new_stream(stream_id, description, AudioClock())
+        analyzer, _ = self._loaded()
+        stream = self.new_stream(stream_id, self.settings, AudioClock())
         return run_offline(source, stream, analyzer)
 
     def stream(
@@ -184,20 +188,40 @@ class Recognizer:
         Raises:
             AudioError: the source failed, after all events before the fault.
         """
-        analyzer, description = await asyncio.to_thread(self._loaded)
-        if self._running_worker is None:
-            self._running_worker = self._worker.enter_context(AnalysisWorker(analyzer))
+        await asyncio.to_thread(self.load)
         clock = ArrivalClock()
-        stream = self._new_stream(stream_id, description, clock)
-        async with contextlib.aclosing(
-            run_live(source, stream, clock, self._running_worker, stop or asyncio.Event())
-        ) as events:
+        stream = self.new_stream(stream_id, self.settings, clock)
+        events = run_live(source, stream, clock, self.worker, self.intake, stop or asyncio.Event())
+        async with contextlib.aclosing(events):
             async for event in events:
                 yield event
 
-    def _new_stream(self, stream_id: str, description: StreamDescription, clock: Clock) -> Stream:
-        detector = create_speech_detector(self.settings)
-        return Stream(stream_id, self.settings, detector, description, clock)
+    def new_stream(self, stream_id: str, settings: Settings, clock: Clock) -> Stream:
+        """A stream of its own, for a driver; `settings` may differ from the recognizer's in all
+        that is not the models'."""
+        _, description = self._loaded()
+        return Stream(stream_id, settings, create_speech_detector, description, clock)
+
+    @property
+    def description(self) -> StreamDescription:
+        """What listens: bundle, providers, transcription."""
+        return self._loaded()[1]
+
+    @property
+    def worker(self) -> AnalysisWorker:
+        """The thread that runs the models for all live streams."""
+        if self._worker is None:
+            analyzer, _ = self._loaded()
+            self._worker = self._threads.enter_context(AnalysisWorker(analyzer))
+        return self._worker
+
+    @property
+    def intake(self) -> Executor:
+        """The threads that listen for all live streams: resampling and speech detection."""
+        if self._intake is None:
+            pool = ThreadPoolExecutor(_INTAKE_THREADS, thread_name_prefix="intake")
+            self._intake = self._threads.enter_context(pool)
+        return self._intake
 
     def _loaded(self) -> tuple[BundleAnalyzer, StreamDescription]:
         self.load()
@@ -242,7 +266,7 @@ def with_overrides(settings: Settings, overrides: dict[str, Any]) -> Settings:
         ConfigError: an unknown name, a wrong type or a value out of range.
     """
     for name in overrides:
-        require_known(name, f"setting {name}")
+        require_known(name, f"setting {name}", known=SPECS)
     return replace(settings, **overrides)
 
 

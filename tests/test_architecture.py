@@ -40,6 +40,8 @@ ONLY_IN = {
     "onnxruntime": {"models/"},
     "soxr": {"core/intake.py"},
     "av": {"io/file.py"},
+    "websockets": {"io/server"},
+    "prometheus_client": {"io/server_metrics.py"},
     "torch": set(),
     "transformers": set(),
     "optimum": set(),
@@ -90,7 +92,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     program = (
         "import sys, realtime_ser; realtime_ser.Recognizer; "
         "print([n for n in ('torch','transformers','faster_whisper','onnxruntime','sounddevice',"
-        "'rich','av','ctranslate2') if n in sys.modules])"
+        "'rich','av','ctranslate2',"
+        "'websockets','prometheus_client') if n in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

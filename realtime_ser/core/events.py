@@ -12,6 +12,9 @@ may start before the last one's final; finals keep the order of their utterances
 
 A stream begins with `session.created` and closes with `session.closed`, both from the driver,
 which knows what the core does not: models and clocks. It numbers and times the events, too.
+
+Of a stream that is served, `pong` and `session.resumed` speak of the connection, not of the stream.
+They take no number, and repeat that of the last event that came, or had come, before them.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ class Event:
     """Base of all events.
 
     Attributes:
-        seq: 0, 1, 2, ... without gaps in one stream; the driver numbers.
+        seq: 0, 1, 2, ... in one stream; the driver numbers. What it leaves out on purpose (partials
+            that a slow reader did not take) leaves a gap.
         audio_end: sample up to which the event speaks, exclusive.
         lag_ms: how far behind that sample the event was emitted; None when nobody measured.
     """
@@ -63,10 +67,12 @@ class SessionCreated(Event):
 
     Attributes:
         session_id: the file's name, or a random identifier.
-        config: the effective settings.
+        config: the effective settings; of a served stream also encoding, sample rate and so on.
         bundle: name, version and hash of the model bundle.
         providers: what really executes the models.
         asr: the transcription model, or why there is none.
+        resume_token: what a dropped client comes back with; None where there is no coming back.
+        resume_grace_s: how long it may take to do so.
     """
 
     type: ClassVar[str] = "session.created"
@@ -76,6 +82,30 @@ class SessionCreated(Event):
     bundle: dict[str, str]
     providers: tuple[str, ...]
     asr: str
+    resume_token: str | None = None
+    resume_grace_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionUpdated(Event):
+    """The client's `session.update` is in force; `config` as in `session.created`."""
+
+    type: ClassVar[str] = "session.updated"
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionResumed(Event):
+    """First on a new connection of a dropped client; what it has missed follows.
+
+    Attributes:
+        received_samples: how much audio has come, in samples of the client's own stream (each
+            channel counts once); the client goes on from there.
+    """
+
+    type: ClassVar[str] = "session.resumed"
+    session_id: str
+    received_samples: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,18 +204,38 @@ class WarningEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorEvent(Event):
-    """Something failed; `fatal` says whether the stream ends here."""
+    """Something failed.
+
+    Attributes:
+        code: stable name of the fault.
+        message: what happened and what to do next.
+        fatal: whether the stream ends here.
+        retry_after_s: when it is worth trying again; None when waiting does not help.
+    """
 
     type: ClassVar[str] = "error"
     code: str
     message: str
     fatal: bool
     utterance_id: int | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong(Event):
+    """The answer to a `ping`, with its `id`; everything sent before the ping has been taken."""
+
+    type: ClassVar[str] = "pong"
+    id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed(Event):
-    """Last of a stream, with its totals; `reason` is eof, error or interrupted."""
+    """Last of a stream, with its totals.
+
+    `reason` is eof, error, interrupted, disconnected (the client went and did not come back) or
+    server_shutdown.
+    """
 
     type: ClassVar[str] = "session.closed"
     reason: str
@@ -197,6 +247,8 @@ class SessionClosed(Event):
 
 EVENT_TYPES: tuple[type[Event], ...] = (
     SessionCreated,
+    SessionUpdated,
+    SessionResumed,
     UtteranceStart,
     EmotionPartial,
     TranscriptFinal,
@@ -205,5 +257,6 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     UtteranceEnd,
     WarningEvent,
     ErrorEvent,
+    Pong,
     SessionClosed,
 )

@@ -191,6 +191,11 @@ class Session:
         return self._eof and not self._closed and not self._events
 
     @property
+    def waiting_finals(self) -> int:
+        """Utterances that ended and wait for their analysis, or for those before them."""
+        return len(self._closed)
+
+    @property
     def position(self) -> int:
         """Index after the last sample received."""
         return self._framer.position

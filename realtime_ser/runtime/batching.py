@@ -1,16 +1,22 @@
 """One worker owns the models and does the work of all streams.
 
-Sessions live on the event loop and never compute. Their jobs wait here by kind: finals go before
-speculative ones, those before partials, first come first served within a kind; what runs together
-is of one kind. Whoever asked may take a job back as long as it waits, which is how stale partials
-and speculation that was talked over cost nothing under load.
+Sessions never compute. Their jobs wait here by kind: finals go before speculative ones, those
+before partials. Within a kind the streams take turns, each with its jobs in their order, so that
+one that sends an hour at once does not make the others wait for it. What runs together is of one
+kind and of much the same length: the shorter ones of a batch are padded to the longest. A batch
+never waits for company (the design's `max_wait_ms`): while one runs, the next one gathers, and
+without load waiting would be all that it does.
+
+Whoever asked may take a job back as long as it waits, which is how stale partials and speculation
+that was talked over cost nothing under load.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +25,7 @@ from realtime_ser.runtime.ports import Analyzer
 from realtime_ser.types import Analysis, AnalysisJob, JobKind
 
 Outcome = Analysis | InferenceError
+Observer = Callable[[JobKind, Sequence[Analysis]], None]
 
 _ORDER = (JobKind.FINAL, JobKind.SPECULATIVE, JobKind.PARTIAL)
 
@@ -29,19 +36,33 @@ class Ticket:
 
     job: AnalysisJob
     deliver: Callable[[Outcome], None]
+    stream: Hashable
+
+
+@dataclass(slots=True)
+class _Line:
+    """The jobs of one kind and one stream; `since_s` is when the first of them became the first."""
+
+    tickets: deque[Ticket]
+    since_s: float
 
 
 class AnalysisWorker:
     """A thread that owns an analyzer.
 
     Args:
-        max_batch: how many jobs of one kind may run together.
+        max_batch: how many jobs may run together.
+
+    Attributes:
+        observer: told of every batch that was answered, on the worker's thread.
     """
 
     def __init__(self, analyzer: Analyzer, *, max_batch: int = 8) -> None:
+        self.observer: Observer | None = None
         self._analyzer = analyzer
         self._max_batch = max_batch
-        self._waiting: dict[JobKind, deque[Ticket]] = {kind: deque() for kind in _ORDER}
+        # by kind, then by stream in the order of their turns
+        self._waiting: dict[JobKind, dict[Hashable, _Line]] = {kind: {} for kind in _ORDER}
         self._changed = threading.Condition()
         self._closing = False
         # a daemon: an interpreter that exits on an error must not hang on a model that computes
@@ -61,22 +82,45 @@ class AnalysisWorker:
             self._changed.notify()
         self._thread.join()
 
-    def submit(self, job: AnalysisJob, deliver: Callable[[Outcome], None]) -> Ticket:
-        """Hand in a job."""
-        ticket = Ticket(job, deliver)
+    def submit(
+        self, job: AnalysisJob, deliver: Callable[[Outcome], None], stream: Hashable = None
+    ) -> Ticket:
+        """Hand in a job of `stream`."""
+        ticket = Ticket(job, deliver, stream)
         with self._changed:
-            self._waiting[job.kind].append(ticket)
+            lines = self._waiting[job.kind]
+            if stream not in lines:
+                lines[stream] = _Line(deque(), time.perf_counter())
+            lines[stream].tickets.append(ticket)
             self._changed.notify()
         return ticket
 
     def take_back(self, ticket: Ticket) -> bool:
         """Withdraw a job; False when it runs or ran already, and will be or was delivered."""
         with self._changed:
-            try:
-                self._waiting[ticket.job.kind].remove(ticket)
-            except ValueError:
+            lines = self._waiting[ticket.job.kind]
+            line = lines.get(ticket.stream)
+            if line is None or ticket not in line.tickets:
                 return False
+            line.tickets.remove(ticket)
+            if not line.tickets:
+                del lines[ticket.stream]
             return True
+
+    def waiting(self, kind: JobKind) -> int:
+        """How many jobs of a kind wait."""
+        with self._changed:
+            return sum(len(line.tickets) for line in self._waiting[kind].values())
+
+    def final_wait_s(self) -> float:
+        """How long a final has been the next of its stream without being run, at most; 0 if none.
+
+        A stream that sends faster than real time waits behind itself; that does not count.
+        """
+        with self._changed:
+            now_s = time.perf_counter()
+            lines = self._waiting[JobKind.FINAL].values()
+            return max((now_s - line.since_s for line in lines), default=0.0)
 
     def _run(self) -> None:
         while batch := self._next_batch():
@@ -88,8 +132,15 @@ class AnalysisWorker:
             self._changed.wait_for(lambda: self._closing or any(self._waiting.values()))
             if self._closing:
                 return []
-            queue = next(self._waiting[kind] for kind in _ORDER if self._waiting[kind])
-            return [queue.popleft() for _ in range(min(self._max_batch, len(queue)))]
+            lines = next(self._waiting[kind] for kind in _ORDER if self._waiting[kind])
+            batch = [_take_turn(lines, next(iter(lines)))]
+            bucket = _bucket(batch[0])
+            while len(batch) < self._max_batch:
+                fitting = [s for s, line in lines.items() if _bucket(line.tickets[0]) == bucket]
+                if not fitting:
+                    break
+                batch.append(_take_turn(lines, fitting[0]))
+            return batch
 
     def _answer(self, batch: list[Ticket]) -> None:
         try:
@@ -107,5 +158,21 @@ class AnalysisWorker:
                 else InferenceError(f"the analysis failed unexpectedly: {error!r}; report this")
             )
             return
+        if self.observer is not None:
+            self.observer(batch[0].job.kind, analyses)
         for ticket, analysis in zip(batch, analyses, strict=True):
             ticket.deliver(analysis)
+
+
+def _take_turn(lines: dict[Hashable, _Line], stream: Hashable) -> Ticket:
+    """Take the first job of `stream`, whose next turn then comes after all others'."""
+    line = lines.pop(stream)
+    ticket = line.tickets.popleft()
+    if line.tickets:
+        lines[stream] = _Line(line.tickets, time.perf_counter())
+    return ticket
+
+
+def _bucket(ticket: Ticket) -> int:
+    """Utterances whose lengths have the same power of two are at most twice as long as others."""
+    return len(ticket.job.utterance.samples).bit_length()

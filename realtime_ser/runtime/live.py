@@ -1,25 +1,39 @@
-"""The asyncio driver: audio at the pace of the world, analysis on the worker, wall-clock ledger."""
+"""The asyncio driver: audio at the pace of the world, wall-clock ledger, an event loop kept free.
+
+A `LiveStream` is fed from the loop and tells its events on it, and computes nothing there. Speech
+detection (a network, too) and resampling are done on a thread for intake, models run on the
+worker's, and the session in between is touched by either, one at a time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
 
-from realtime_ser.core.events import Event
-from realtime_ser.errors import AudioError, InferenceError
+from realtime_ser.core.events import EmotionFinal, Event, WarningEvent
+from realtime_ser.errors import AudioError, InferenceError, RealtimeSERError
 from realtime_ser.runtime.batching import AnalysisWorker, Outcome, Ticket
 from realtime_ser.runtime.ports import AudioBlock
-from realtime_ser.runtime.stream import Stream
-from realtime_ser.types import SAMPLE_RATE_HZ, AudioChunk
+from realtime_ser.runtime.stream import Notice, Stream
+from realtime_ser.types import SAMPLE_RATE_HZ
 
 _REMEMBERED_S = 60.0
 """How far back the clock knows when audio came: an utterance, its pauses and a slow final."""
 
 _MAX_UNREAD_EVENTS = 1000
 """A consumer that is further behind stops the source from being read: memory stays bounded."""
+
+_MAX_WAITING_FINALS = 8
+"""Utterances that wait for their analysis; with more, a stream takes no audio until one is told."""
+
+_PIECE_S = 0.25
+"""Audio is worked off in pieces of this length at most: nobody waits long for the session."""
 
 
 class ArrivalClock:
@@ -52,11 +66,174 @@ class ArrivalClock:
         return end, at_s
 
 
+class LiveStream:
+    """One stream that is fed on an event loop.
+
+    Args:
+        stream: opened, with `clock` as its clock; this owns it from here on.
+        worker: runs its jobs.
+        intake: runs what listening costs besides; its threads may be shared.
+        tell: called on the loop with events, in their order.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        clock: ArrivalClock,
+        worker: AnalysisWorker,
+        intake: Executor,
+        tell: Callable[[list[Event]], None],
+    ) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._worker = worker
+        self._intake = intake
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        """Held by whoever touches the stream; seldom for more than a few milliseconds."""
+        self._tickets: dict[int, Ticket] = {}
+        self._ended = False
+        self._lagging = False
+        self._room = asyncio.Event()
+        self._finished = asyncio.Event()
+
+    async def feed(self, block: AudioBlock) -> None:
+        """Take the next audio; waits while too much of it is still to be analysed.
+
+        Audio after `finish` is dropped.
+
+        Raises:
+            AudioUnsupportedError: the audio cannot be taken.
+        """
+        captured_at_s = block.captured_at_s
+        at_s = time.perf_counter() if captured_at_s is None else captured_at_s
+        for piece in _pieces(block):
+            await self._has_room()
+            await self._loop.run_in_executor(self._intake, self._take, piece, at_s)
+
+    async def finish(
+        self, reason: str, error: RealtimeSERError | None = None, notice: Notice | None = None
+    ) -> None:
+        """End the stream: what was said is analysed and told, then `session.closed`.
+
+        Args:
+            error: what ended it, if it did not end by itself.
+            notice: something to be told before.
+        """
+        await self._loop.run_in_executor(self._intake, self._end)
+        await self._finished.wait()
+        with self._lock:
+            self._tell(self._stream.closing(reason, error, notice))
+
+    def abandon(self) -> None:
+        """Nobody listens any more: take back what waits, drop what comes."""
+        with self._lock:
+            self._ended = True
+            for ticket in self._tickets.values():
+                self._worker.take_back(ticket)
+            self._tickets.clear()
+        self._room.set()
+
+    async def _has_room(self) -> None:
+        # cleared before the look: what is told after the look sets it again
+        self._room.clear()
+        while not self._ended and self._stream.session.waiting_finals >= _MAX_WAITING_FINALS:
+            await self._room.wait()
+            self._room.clear()
+
+    # on the threads
+
+    def _take(self, block: AudioBlock, at_s: float) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            for chunk in self._stream.cut(block):
+                self._clock.note(self._stream.received_samples, at_s)
+                self._stream.session.receive_audio(chunk)
+                self._work()
+
+    def _end(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._ended = True
+                for chunk in self._stream.remainder():
+                    self._clock.note(self._stream.received_samples, time.perf_counter())
+                    self._stream.session.receive_audio(chunk)
+                self._stream.session.receive_eof()
+                self._work()
+
+    def _deliver(self, job_id: int, outcome: Outcome) -> None:
+        with self._lock:
+            if self._tickets.pop(job_id, None) is None:
+                return
+            if isinstance(outcome, InferenceError):
+                self._stream.fail(job_id, outcome)
+            else:
+                self._stream.answer(outcome, outcome.timings)
+            self._work()
+
+    def _work(self) -> None:
+        """Pass jobs and events on, and take back what has gone stale."""
+        session = self._stream.session
+        for job_id, ticket in list(self._tickets.items()):
+            if not session.is_wanted(job_id) and self._worker.take_back(ticket):
+                del self._tickets[job_id]
+                session.receive_failure(job_id, "stale")
+        for job in session.jobs_to_run():
+            self._tickets[job.id] = self._worker.submit(
+                job,
+                lambda outcome, job_id=job.id: self._deliver(job_id, outcome),  # type: ignore[misc]
+                stream=id(self),
+            )
+        events = self._stamped(session.events_received())
+        if events or session.finished:
+            # a closed loop: the stream was abandoned, and nobody waits for what it says
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._pass_on, events, session.finished)
+
+    def _stamped(self, events: list[Event]) -> list[Event]:
+        stamped: list[Event] = []
+        for event in self._stream.stamped(events, time.perf_counter()):
+            stamped.append(event)
+            if isinstance(event, EmotionFinal) and event.timings is not None:
+                stamped += self._lag_warning(event)
+        return stamped
+
+    def _lag_warning(self, final: EmotionFinal) -> list[Event]:
+        """Say it when finals begin to come late, not with every one of them."""
+        assert final.timings is not None  # the caller looked
+        account = final.timings
+        late_ms = account.end_of_speech_to_emit - account.critical["hangover"]
+        limit_ms = self._stream.settings.lag_warning_ms
+        was_lagging, self._lagging = self._lagging, late_ms > limit_ms / (1 + self._lagging)
+        if was_lagging or not self._lagging:
+            return []
+        warning = WarningEvent(
+            audio_end=final.audio_end,
+            code="lagging",
+            message=f"results come {late_ms / 1000:.1f} s late: there is more to do than this "
+            "machine can, or audio comes faster than real time; a smaller transcription model "
+            "costs less, and so do partials switched off",
+        )
+        return self._stream.stamped([warning], time.perf_counter())
+
+    # on the loop
+
+    def _pass_on(self, events: list[Event], finished: bool) -> None:
+        self._room.set()
+        if events:
+            self._tell(events)
+        if finished:
+            self._finished.set()
+
+
 async def run_live(
     source: AsyncIterable[AudioBlock],
     stream: Stream,
     clock: ArrivalClock,
     worker: AnalysisWorker,
+    intake: Executor,
     stop: asyncio.Event,
 ) -> AsyncGenerator[Event, None]:
     """Drive `stream`, whose clock must be `clock`, until `source` ends or `stop` is set.
@@ -67,24 +244,45 @@ async def run_live(
         AudioError: the source failed, after everything that was recognised before it and a
             closing `session.closed` have been given out.
     """
-    driver = _Driver(stream, clock, worker, stop)
-    for event in stream.opening():
-        yield event
-    reader = asyncio.create_task(driver.read(source))
-    reader.add_done_callback(driver.wake)
+    untold: deque[Event] = deque()
+    changed = asyncio.Event()
+    told = asyncio.Event()
+
+    def tell(events: list[Event]) -> None:
+        untold.extend(events)
+        changed.set()
+
+    live = LiveStream(stream, clock, worker, intake, tell)
+
+    async def read() -> AudioError | None:
+        failure: AudioError | None = None
+        try:
+            async for block in _until(stop, source):
+                await live.feed(block)
+                while len(untold) > _MAX_UNREAD_EVENTS:
+                    told.clear()
+                    await told.wait()
+        except AudioError as error:
+            failure = error
+        await live.finish("interrupted" if stop.is_set() else "eof", failure)
+        return failure
+
+    tell(stream.opening())
+    reader = asyncio.create_task(read())
+    reader.add_done_callback(lambda _: changed.set())
     try:
-        while not (reader.done() and driver.all_told):
-            await driver.something_to_tell()
-            for event in driver.events():
-                yield event
+        while untold or not reader.done():
+            await changed.wait()
+            changed.clear()
+            while untold:
+                yield untold.popleft()
+            told.set()
         failure = reader.result()
-        for event in stream.closing("interrupted" if stop.is_set() else "eof", failure):
-            yield event
         if failure:
             raise failure
     finally:
         reader.cancel()
-        driver.take_all_back()
+        live.abandon()
 
 
 async def _until(
@@ -113,99 +311,14 @@ async def _until(
                 await pending
 
 
-class _Driver:
-    def __init__(
-        self, stream: Stream, clock: ArrivalClock, worker: AnalysisWorker, stop: asyncio.Event
-    ) -> None:
-        self._stream = stream
-        self._stop = stop
-        self._session = stream.session
-        self._clock = clock
-        self._worker = worker
-        self._loop = asyncio.get_running_loop()
-        self._tickets: dict[int, Ticket] = {}
-        self._untold: list[Event] = []
-        self._told = asyncio.Event()
-        self._wake = asyncio.Event()
-        self._reader_failed = False
-
-    async def read(self, source: AsyncIterable[AudioBlock]) -> AudioError | None:
-        """Feed the session; returns the error that ended the source, None when it just ended."""
-        failure: AudioError | None = None
-        try:
-            async for block in _until(self._stop, source):
-                captured_at_s = block.captured_at_s
-                at_s = time.perf_counter() if captured_at_s is None else captured_at_s
-                self._take(self._stream.cut(block), at_s)
-                while len(self._untold) > _MAX_UNREAD_EVENTS:
-                    self._told.clear()
-                    await self._told.wait()
-        except AudioError as error:
-            failure = error
-        self._take(self._stream.remainder(), time.perf_counter())
-        self._session.receive_eof()
-        self._work()
-        return failure
-
-    def wake(self, reader: asyncio.Task[AudioError | None]) -> None:
-        """Called when the reader is done: nobody else would end the wait for something to tell."""
-        self._reader_failed = not reader.cancelled() and reader.exception() is not None
-        self._wake.set()
-
-    @property
-    def all_told(self) -> bool:
-        """Whether nothing is left to say; also after a fault of the reader, which ends it all."""
-        return self._reader_failed or (self._session.finished and not self._untold)
-
-    async def something_to_tell(self) -> None:
-        """Wait until there are events, or the reader is done."""
-        await self._wake.wait()
-        self._wake.clear()
-
-    def events(self) -> list[Event]:
-        """What is to be told now."""
-        events, self._untold = self._untold, []
-        self._told.set()
-        return self._stream.stamped(events, time.perf_counter())
-
-    def take_all_back(self) -> None:
-        for ticket in self._tickets.values():
-            self._worker.take_back(ticket)
-
-    def _take(self, chunks: Iterable[AudioChunk], at_s: float) -> None:
-        for chunk in chunks:
-            self._clock.note(self._stream.received_samples, at_s)
-            self._session.receive_audio(chunk)
-            self._work()
-
-    def _work(self) -> None:
-        """Pass jobs and events on, and take back what has gone stale."""
-        for job_id, ticket in list(self._tickets.items()):
-            if not self._session.is_wanted(job_id) and self._worker.take_back(ticket):
-                del self._tickets[job_id]
-                self._session.receive_failure(job_id, "stale")
-        for job in self._session.jobs_to_run():
-            self._tickets[job.id] = self._worker.submit(
-                job,
-                lambda outcome, job_id=job.id: self._deliver(job_id, outcome),  # type: ignore[misc]
-            )
-        self._untold += self._session.events_received()
-        if self._untold:
-            self._wake.set()
-
-    def _deliver(self, job_id: int, outcome: Outcome) -> None:
-        """Called on the worker's thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._answered, job_id, outcome)
-        except RuntimeError:
-            # the loop is closed: the stream was abandoned, and nobody waits for the answer
-            return
-
-    def _answered(self, job_id: int, outcome: Outcome) -> None:
-        if self._tickets.pop(job_id, None) is None:
-            return
-        if isinstance(outcome, InferenceError):
-            self._stream.fail(job_id, outcome)
-        else:
-            self._stream.answer(outcome, outcome.timings)
-        self._work()
+def _pieces(block: AudioBlock) -> Iterator[AudioBlock]:
+    length = max(1, round(_PIECE_S * block.sample_rate_hz))
+    if len(block.samples) <= length:
+        yield block
+        return
+    lost_samples = block.lost_samples
+    for start in range(0, len(block.samples), length):
+        yield replace(
+            block, samples=block.samples[start : start + length], lost_samples=lost_samples
+        )
+        lost_samples = 0

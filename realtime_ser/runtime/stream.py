@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from realtime_ser.config import Settings
 from realtime_ser.core.events import (
@@ -14,12 +14,19 @@ from realtime_ser.core.events import (
     Event,
     SessionClosed,
     SessionCreated,
+    SessionUpdated,
     WarningEvent,
 )
 from realtime_ser.core.intake import AudioIntake
+from realtime_ser.core.options import SessionConfig
 from realtime_ser.core.session import Session, SpeechDetector
 from realtime_ser.core.wire import PROTOCOL_VERSION
-from realtime_ser.errors import AudioUnsupportedError, InferenceError, RealtimeSERError
+from realtime_ser.errors import (
+    AudioUnsupportedError,
+    InferenceError,
+    RealtimeSERError,
+    RemoteProtocolError,
+)
 from realtime_ser.runtime.ledger import ledger
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.types import SAMPLE_RATE_HZ, Analysis, AudioChunk, StageTiming
@@ -27,17 +34,20 @@ from realtime_ser.types import SAMPLE_RATE_HZ, Analysis, AudioChunk, StageTiming
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that every stream should be told at its start, such as why there is no ASR."""
+    """Something that a stream should be told at its start or end, such as why there is no ASR."""
 
     code: str
     message: str
+
+    def event(self, audio_end: int) -> WarningEvent:
+        """It as a warning."""
+        return WarningEvent(audio_end=audio_end, code=self.code, message=self.message)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamDescription:
     """What `session.created` says of the models."""
 
-    config: dict[str, Any]
     bundle: dict[str, str]
     providers: tuple[str, ...]
     asr: str
@@ -61,18 +71,25 @@ class Stream:
 
     Args:
         stream_id: the file's name, or any identifier.
+        create_detector: makes the speech detector that the settings ask for.
         clock: the driver's.
+
+    Attributes:
+        settings: those in force.
+        session: the session of this stream.
     """
 
     def __init__(
         self,
         stream_id: str,
         settings: Settings,
-        detector: SpeechDetector,
+        create_detector: Callable[[Settings], SpeechDetector],
         description: StreamDescription,
         clock: Clock,
     ) -> None:
-        self.session = Session(settings, detector)
+        self.settings = settings
+        self.session = Session(settings, create_detector(settings))
+        self._create_detector = create_detector
         self._id = stream_id
         self._description = description
         self._clock = clock
@@ -117,29 +134,45 @@ class Stream:
         """Hand a failure to the session."""
         self.session.receive_failure(job_id, "inference_failed", str(error))
 
-    def opening(self) -> list[Event]:
-        """The first events of the stream."""
+    def opening(
+        self,
+        config: SessionConfig | None = None,
+        resume_token: str | None = None,
+        resume_grace_s: float | None = None,
+    ) -> list[Event]:
+        """The first events of the stream; the arguments are for one that is served."""
         description = self._description
         created = SessionCreated(
             audio_end=0,
             session_id=self._id,
             protocol_version=PROTOCOL_VERSION,
-            config=description.config,
+            config=config.as_dict() if config else asdict(self.settings),
             bundle=description.bundle,
             providers=description.providers,
             asr=description.asr,
+            resume_token=resume_token,
+            resume_grace_s=resume_grace_s,
         )
-        warnings = [
-            WarningEvent(audio_end=0, code=notice.code, message=notice.message)
-            for notice in description.notices
-        ]
+        warnings = [notice.event(0) for notice in description.notices]
         return [self._number(event) for event in (created, *warnings)]
+
+    def update(self, config: SessionConfig) -> Event:
+        """Listen with other settings from the start on; only before the first audio."""
+        assert self._intake is None  # the client's protocol sees to it
+        self.settings = config.settings
+        self.session = Session(self.settings, self._create_detector(self.settings))
+        return self._number(SessionUpdated(audio_end=0, config=config.as_dict()))
 
     def stamped(self, events: Sequence[Event], now_s: float) -> list[Event]:
         """Number and time `events`, which leave at `now_s` of the driver's clock."""
         return [self._number(self._timed(event, now_s)) for event in events]
 
-    def closing(self, reason: str, error: RealtimeSERError | None = None) -> list[Event]:
+    def closing(
+        self,
+        reason: str,
+        error: RealtimeSERError | None = None,
+        notice: Notice | None = None,
+    ) -> list[Event]:
         """The last events of the stream; `error` is what ended it, if it did not end by itself."""
         session = self.session
         closed = SessionClosed(
@@ -157,6 +190,8 @@ class Stream:
                 audio_end=session.position, code=code, message=str(error), fatal=True
             )
             events.insert(0, failure)
+        if notice:
+            events.insert(0, notice.event(session.position))
         return [self._number(event) for event in events]
 
     def finished_s(self, event: Event) -> float:
@@ -196,6 +231,8 @@ class Stream:
 
 
 def error_code(error: RealtimeSERError) -> str:
-    """A stable name for the class of an error: AudioDeviceError -> audio_device."""
+    """A stable name: the other side's own, or the class: AudioDeviceError -> audio_device."""
+    if isinstance(error, RemoteProtocolError):
+        return error.code
     name = type(error).__name__.removesuffix("Error")
     return "".join("_" * (i > 0) + c.lower() if c.isupper() else c for i, c in enumerate(name))

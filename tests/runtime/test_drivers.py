@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -37,7 +38,7 @@ from realtime_ser.types import (
 
 LINE = "...." + "#" * 40 + "." * 20 + "#" * 30 + "." * 8 + "#" * 10 + "." * 30 + "#" * 20
 DESCRIPTION = StreamDescription(
-    config={}, bundle={}, providers=("CPU",), asr="off", notices=(Notice("note", "well"),)
+    bundle={}, providers=("CPU",), asr="off", notices=(Notice("note", "well"),)
 )
 SETTINGS = Settings()
 
@@ -70,7 +71,7 @@ def blocks(line: str = LINE, size: int = 320, rate_hz: int = 16000) -> list[Audi
 
 
 def offline(source: Iterable[AudioBlock], analyzer: object = None) -> Iterator[Event]:
-    stream = Stream("test", SETTINGS, LoudnessDetector(), DESCRIPTION, AudioClock())
+    stream = Stream("test", SETTINGS, lambda _: LoudnessDetector(), DESCRIPTION, AudioClock())
     return run_offline(source, stream, analyzer or CountingAnalyzer())  # type: ignore[arg-type]
 
 
@@ -91,9 +92,12 @@ def live(
 
     async def run() -> None:
         clock, stop = ArrivalClock(), asyncio.Event()
-        stream = Stream("test", SETTINGS, LoudnessDetector(), DESCRIPTION, clock)
-        with AnalysisWorker(analyzer or CountingAnalyzer()) as worker:  # type: ignore[arg-type]
-            async for event in run_live(source, stream, clock, worker, stop):
+        stream = Stream("test", SETTINGS, lambda _: LoudnessDetector(), DESCRIPTION, clock)
+        with (
+            AnalysisWorker(analyzer or CountingAnalyzer()) as worker,  # type: ignore[arg-type]
+            ThreadPoolExecutor(2) as intake,
+        ):
+            async for event in run_live(source, stream, clock, worker, intake, stop):
                 told.append(event)
                 if stop_after is not None and len(told) == stop_after:
                     stop.set()

@@ -1,0 +1,98 @@
+"""One WebSocket of the server, from its handshake to its close."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from realtime_ser.core.events import ErrorEvent
+from realtime_ser.core.protocol import CLOSE_POLICY, close_code
+from realtime_ser.core.wire import event_to_json
+from realtime_ser.io.server_session import ServerSession
+
+_CLEAN_CLOSES = (1000, 1001, 1005)
+"""Close codes of a client that is done: nothing was cut off."""
+
+
+class Connection:
+    """Joins a WebSocket to a session, as long as both last.
+
+    Args:
+        stall_limit_s: a client that takes nothing for so long is dropped.
+    """
+
+    def __init__(
+        self, websocket: ServerConnection, session: ServerSession, stall_limit_s: float
+    ) -> None:
+        self._websocket = websocket
+        self._session = session
+        self._stall_limit_s = stall_limit_s
+        self._tasks: list[asyncio.Task[None]] = []
+        self._replaced = False
+        self.done = asyncio.Event()
+        """Set once the session is free for another connection."""
+
+    async def run(self) -> bool:
+        """Carry messages until either side ends; whether the client has got all there was."""
+        self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+        try:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+            self.done.set()
+        sending, _ = self._tasks
+        if self._replaced:
+            await self._websocket.close(CLOSE_POLICY, "the session was resumed elsewhere")
+            return False
+        if not sending.cancelled() and sending.exception() is None:
+            await self._websocket.close(self._session.close_code, self._session.close_reason)
+            return self._websocket.close_code == self._session.close_code
+        if self._websocket.close_code in _CLEAN_CLOSES:
+            self._session.end("eof")
+        # a client that takes nothing would not take part in closing either
+        self._websocket.transport.abort()
+        return False
+
+    def replace(self) -> None:
+        """The client has come back elsewhere: let go of the session."""
+        self._replaced = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def _send(self) -> None:
+        """Send what there is; returns after the last event, and raises when nobody takes it."""
+        while (event := await self._session.next_event()) is not None:
+            async with asyncio.timeout(self._stall_limit_s):
+                await self._websocket.send(event_to_json(event))
+
+    async def _receive(self) -> None:
+        """Take what comes; raises when the connection ends."""
+        session = self._session
+        while True:
+            await session.has_room()
+            message: str | bytes | None = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(session.idle_limit_s):
+                    message = await self._websocket.recv()
+            if message is None:
+                session.receive_silence()
+            else:
+                await session.receive(message)
+
+
+async def refuse(
+    websocket: ServerConnection, code: str, message: str, retry_after_s: float | None = None
+) -> None:
+    """Say why there is no session, in an `error` event and in the close frame."""
+    error = ErrorEvent(
+        audio_end=0, code=code, message=message, fatal=True, retry_after_s=retry_after_s
+    )
+    reason = code if retry_after_s is None else f"{code}; retry after {retry_after_s:g} s"
+    with contextlib.suppress(ConnectionClosed):
+        await websocket.send(event_to_json(error))
+    await websocket.close(close_code(code), reason)
