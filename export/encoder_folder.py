@@ -18,12 +18,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from realtime_ser.models.bundle_files import DESCRIPTION_FILE
+
+from realtime_ser.models.bundle_files import DESCRIPTION_FILE
+
 from .errors import ExportError
 
 FORMAT_VERSION = 1
 RECORD_FILE = "encoder.json"
 GRAPH_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+
+_OURS = (RECORD_FILE, DESCRIPTION_FILE)
+"""A folder with one of these may be replaced: it is an encoder, or a bundle."""
 
 PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static")
 
@@ -126,7 +133,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     A failure leaves `folder` as it was. Between two renames there is no folder at all, but never
     a mixture of old and new.
+
+    Raises:
+        ExportError: something is there that no program of ours wrote, and would be lost.
     """
+    if folder.exists() and not _is_ours(folder):
+        raise ExportError(
+            f"{folder} holds something else than an encoder or a bundle, which would be lost; give "
+            "--out a new folder"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(folder.name + ".new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -142,3 +157,24 @@ def replacing(folder: Path) -> Iterator[Path]:
         folder.replace(old)
     draft.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it may be replaced: a bundle, an encoder folder, or an empty one."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return not names or bool(names & {RECORD_FILE, DESCRIPTION_FILE})
+
+
+def _require_ours(folder: Path) -> None:
+    """Raise ExportError for a file, and for a folder with content that is no work of ours."""
+    if folder.is_file():
+        raise ExportError(f"{folder.name} is a file; give the name of a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not any((folder / name).is_file() for name in _OURS):
+        raise ExportError(
+            f"the folder {folder.name} holds other things ({next(folder.iterdir()).name}, ...), "
+            "which would be lost; give the name of a new one"
+        )

@@ -57,12 +57,46 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
     folder = tmp_path / "encoder"
     with replacing(folder) as draft:
-        (draft / "a").write_text("old")
+        (draft / "encoder.json").write_text("old")
     with pytest.raises(KeyError), replacing(folder) as draft:
-        (draft / "a").write_text("new")
+        (draft / "encoder.json").write_text("new")
         raise KeyError
-    assert (folder / "a").read_text() == "old"
+    assert (folder / "encoder.json").read_text() == "old"
     with replacing(folder) as draft:
-        (draft / "b").write_text("new")
-    assert [path.name for path in folder.iterdir()] == ["b"]
+        (draft / "bundle.json").write_text("new")
+    assert [path.name for path in folder.iterdir()] == ["bundle.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+def test_what_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
+    """`--out .` must not cost anyone their work."""
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("all of it")
+    (tmp_path / "file").write_text("x")
+    for name in ("thesis", "file"):
+        holds = f"{name} holds something else"
+        with pytest.raises(ExportError, match=holds), replacing(tmp_path / name):
+            pytest.fail("there was a draft")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "all of it"
+    (tmp_path / "empty").mkdir()
+    with replacing(tmp_path / "empty") as draft:
+        (draft / "encoder.json").touch()
+    assert (tmp_path / "empty" / "encoder.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "thesis"]
+
+
+def test_what_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter").write_text("years of work")
+    with pytest.raises(ExportError, match="would be lost"), replacing(thesis):
+        pytest.fail("went on")
+    with pytest.raises(ExportError, match="is a file"), replacing(thesis / "chapter"):
+        pytest.fail("went on")
+    assert (thesis / "chapter").read_text() == "years of work"
+
+
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    with replacing(tmp_path) as draft:
+        (draft / "a").write_text("new")
+    assert (tmp_path / "a").read_text() == "new"
