@@ -20,8 +20,6 @@ from typing import Any
 
 from realtime_ser.models.bundle_files import DESCRIPTION_FILE
 
-from realtime_ser.models.bundle_files import DESCRIPTION_FILE
-
 from .errors import ExportError
 
 FORMAT_VERSION = 1
@@ -137,9 +135,10 @@ def replacing(folder: Path) -> Iterator[Path]:
     Raises:
         ExportError: something is there that no program of ours wrote, and would be lost.
     """
+    folder = folder.resolve()  # "." has no name to put .new behind
     if folder.exists() and not _is_ours(folder):
         raise ExportError(
-            f"{folder} holds something else than an encoder or a bundle, which would be lost; give "
+            f"{folder.name} holds something else than an encoder or a bundle, which would be lost; give "
             "--out a new folder"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,16 +164,3 @@ def _is_ours(folder: Path) -> bool:
         return False
     names = {path.name for path in folder.iterdir()}
     return not names or bool(names & {RECORD_FILE, DESCRIPTION_FILE})
-
-
-def _require_ours(folder: Path) -> None:
-    """Raise ExportError for a file, and for a folder with content that is no work of ours."""
-    if folder.is_file():
-        raise ExportError(f"{folder.name} is a file; give the name of a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not any((folder / name).is_file() for name in _OURS):
-        raise ExportError(
-            f"the folder {folder.name} holds other things ({next(folder.iterdir()).name}, ...), "
-            "which would be lost; give the name of a new one"
-        )

@@ -83,20 +83,3 @@ def test_what_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
         (draft / "encoder.json").touch()
     assert (tmp_path / "empty" / "encoder.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "thesis"]
-
-
-def test_what_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
-    thesis = tmp_path / "thesis"
-    thesis.mkdir()
-    (thesis / "chapter").write_text("years of work")
-    with pytest.raises(ExportError, match="would be lost"), replacing(thesis):
-        pytest.fail("went on")
-    with pytest.raises(ExportError, match="is a file"), replacing(thesis / "chapter"):
-        pytest.fail("went on")
-    assert (thesis / "chapter").read_text() == "years of work"
-
-
-def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
-    with replacing(tmp_path) as draft:
-        (draft / "a").write_text("new")
-    assert (tmp_path / "a").read_text() == "new"
