@@ -138,8 +138,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()  # "." has no name to put .new behind
     if folder.exists() and not _is_ours(folder):
         raise ExportError(
-            f"{folder.name} holds something else than an encoder or a bundle, which would be lost; give "
-            "--out a new folder"
+            f"{folder.name} holds something else than an encoder or a bundle, which would be lost; "
+            "give --out a new folder"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(folder.name + ".new")
