@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _QUANTIZE = """\
 Make a smaller and faster encoder folder out of one in float32, hold it against the original, and
 time it beside it. float16 is for GPUs: on a CPU it is slower. int8-dynamic is for CPUs and needs
-nothing; int8-static is for CPUs too, converts convolutions as well, and is calibrated on
-recordings (for text: on texts), best on some like those that it will hear.
+nothing; int8-static is for CPUs too, and is calibrated on recordings (for text: on texts), best on
+some like those that it will hear. What differs too much from the original is not written.
 """
 _PARITY = """\
 Compare an exported graph, as it is served, with the model that it was made from: alone at lengths
@@ -40,6 +40,11 @@ def add_verbs(verbs: Any) -> None:
         type=Path,
         metavar="PATH",
         help="of int8-static: folder of recordings, or file with a text a line (default: ours)",
+    )
+    quantize.add_argument(
+        "--convolutions",
+        action="store_true",
+        help="of int8-static: in 8 bits too; faster still, but few models bear it",
     )
     _add_common(quantize)
     parity = verbs.add_parser("parity", help="compare a graph with its model", description=_PARITY)
@@ -86,6 +91,7 @@ def run_quantize(options: argparse.Namespace) -> None:
         options.out,
         options.precision,
         options.calibration,
+        convolutions=options.convolutions,
         tolerance=tolerance,
         threads=options.threads,
     )

@@ -93,6 +93,23 @@ def test_static_quantisation_uses_what_it_is_shown(models: Path, tmp_path: Path)
     assert not any(reads[node.name] for node in graph.node if node.name.startswith("/head/"))
 
 
+def test_convolutions_in_8_bits_are_a_choice(models: Path, tmp_path: Path) -> None:
+    shown = {}
+    for convolutions in (False, True):
+        out = tmp_path / str(convolutions)
+        quantize(models / "heard", out, "int8-static", tolerance=ANY, convolutions=convolutions)
+        graph = onnx.load(str(out / "model.onnx")).graph
+        makers = {name: node.op_type for node in graph.node for name in node.output}
+        convolved = [node for node in graph.node if node.op_type == "Conv"]
+        shown[convolutions] = [
+            node.name for node in convolved if makers.get(node.input[0]) == "DequantizeLinear"
+        ]
+    assert shown[False] == []
+    # Of seven, not the one over the bare waveform, and not the positional one.
+    assert len(shown[True]) == 6
+    assert "/encoder/positions/conv/Conv" not in shown[True]
+
+
 def test_static_quantisation_of_text(models: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("I am so happy.\n\nLeave me alone!\nWhat a day\n")
     record = quantize(
@@ -113,6 +130,8 @@ def test_errors_say_what_to_do(models: Path, tmp_path: Path) -> None:
         quantize(heard, tmp_path / "out", "int4")
     with pytest.raises(ExportError, match="needs no calibration"):
         quantize(heard, tmp_path / "out", "float16", tmp_path)
+    with pytest.raises(ExportError, match="leaves convolutions alone"):
+        quantize(heard, tmp_path / "out", "int8-dynamic", convolutions=True)
     with pytest.raises(ExportError, match="name another one"):
         quantize(heard, heard, "float16")
     with pytest.raises(ExportError, match=r"holds no \.wav or \.flac"):
