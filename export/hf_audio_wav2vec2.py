@@ -140,7 +140,10 @@ def build(original: Any, dense: nn.Module | None, extractor: Any) -> Wav2Vec2Gra
     """The module to export; it shares the layers of the transformers model and changes none."""
     base, head, layer_weights = encoder_of(original), dense, None
     if getattr(base.config, "add_adapter", False):
-        raise ExportError("the model has an adapter (add_adapter), which is not supported")
+        raise ExportError(
+            "the model ends in an adapter (add_adapter in config.json), which shortens its output "
+            "for a text decoder; export the encoder that it was made from"
+        )
     if base is not original:
         head = ProjectionHead(original)
         layer_weights = getattr(original, "layer_weights", None)
