@@ -250,7 +250,7 @@ def verify_model(name: str) -> int:
     verdict = "ok" if report.passed else "DIFFERS"
     print(
         f"golden  {verdict}: {len(report.deviations)} outputs on {report.provider}, worst "
-        f"difference {report.worst.max_abs_error:.2g}, tolerance {report.tolerance:g}"
+        f"difference {report.worst.error:.2g}, tolerance {report.tolerance:g}"
     )
     if not report.passed:
         print(
