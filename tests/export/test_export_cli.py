@@ -15,10 +15,14 @@ HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "soundfile")
 VERBS = ("audio", "text", "random", "bundle", "inspect", "train-default", "train-transcriber")
 
 
-def run(program: str, *arguments: str) -> tuple[int, str, str]:
+def run(program: str, *arguments: str, folder: Path | None = None) -> tuple[int, str, str]:
     """A process of its own: exit code, standard output, standard error."""
     result = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" not in result.stderr, result.stderr
     return result.returncode, result.stdout, result.stderr
@@ -55,17 +59,18 @@ def test_help_of_bundle_lists_the_recipes(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("missing", "arguments"),
     [
-        ("torch", ("audio", "someone/voice", "--out", "x")),
+        ("torch", ("random", "hubert", "--out", "x")),
         ("onnx", ("inspect", "x")),
     ],
 )
 def test_a_missing_package_is_one_line_with_the_command(
-    missing: str, arguments: tuple[str, ...]
+    tmp_path: Path, missing: str, arguments: tuple[str, ...]
 ) -> None:
     # What Python itself does for a module that is None there is what it does for one not installed.
     program = f"import sys; sys.modules[{missing!r}] = None; {CALL}"
-    code, out, err = run(program, *arguments)
+    code, out, err = run(program, *arguments, folder=tmp_path)
     assert (code, out) == (2, "")
+    assert [*tmp_path.iterdir()] == []
     line = err.splitlines()[-1]
     assert line == (
         f"realtime-ser-export: error: {arguments[0]} needs {missing}, which is not installed; "
