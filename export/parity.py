@@ -52,10 +52,14 @@ class Tolerance:
 TOLERANCES = {
     "float32": Tolerance(error=1e-3, cosine=0.9999, labels=1.0),
     "float16": Tolerance(error=2e-2, cosine=0.999, labels=0.99),
-    "int8-dynamic": Tolerance(error=0.5, cosine=0.98, labels=0.9),
-    "int8-static": Tolerance(error=0.5, cosine=0.98, labels=0.9),
+    "int8-dynamic": Tolerance(error=0.3, cosine=0.99, labels=0.9),
+    "int8-static": Tolerance(error=0.3, cosine=0.99, labels=0.9),
 }
-"""By precision. In float32 nothing but the order of additions may differ."""
+"""By precision. In float32 nothing but the order of additions may differ. Half keeps three digits:
+tiny models of all families stay below 5e-3 (on a CPU, which computes part of it in float32). Of 8
+bits HuBERT-base with random weights, whose embeddings are about 4 at most, differs by 0.15 with a
+cosine of 0.9994; with convolutions in 8 bits too by 1.1 and 0.96, which is refused. What decides
+in the end is the accuracy on labelled speech."""
 
 
 def with_error(precision: str, error: float) -> Tolerance:
