@@ -2,7 +2,7 @@
 
 import { AudioProblem, Microphone, Recording, levelDbfs, microphones, play } from "./audio.js";
 import { drawPlane, drawTimeline } from "./charts.js";
-import { announcement, drawLatency, drawMood, drawNow, drawTranscript } from "./panels.js";
+import { announcement, drawAffect, drawLatency, drawMood, drawNow, drawTranscript } from "./panels.js";
 import { RealtimeSERError, connect } from "./realtime-ser.js";
 import { clock, current, newState, take } from "./state.js";
 
@@ -21,6 +21,7 @@ let events = [];
 /** What runs now: {session, stop, isOver}; null when nothing does. */
 let running = null;
 let sentS = 0;
+let realTime = true;
 let changed = true;
 let token = "";
 let again = null;
@@ -36,6 +37,7 @@ async function begin(settings) {
   state = newState();
   events = [];
   sentS = 0;
+  realTime = true;
   session.on("*", (event) => receive(event));
   receive(session.created);
   session.on("reconnecting", () => setStatus("waiting", "connection lost, coming back"));
@@ -120,9 +122,10 @@ const fromFile = (file) =>
     session.on("end", job.stop);
     showPhase();
     const pace = $("pace").value;
+    realTime = pace !== "fast";
     if (pace === "real") job.release.push(play(recording));
     await recording.stream((block) => session.send(block), {
-      realTime: pace !== "fast",
+      realTime,
       isOver: () => job.over,
       onBlock: (block) => sent(block, recording.sampleRate),
     });
@@ -170,12 +173,15 @@ function showModel({ bundle, providers, asr }) {
 
 function showControls() {
   const busy = running !== null;
-  for (const id of ["listen", "take", "choose"]) $(id).hidden = busy;
+  const buttons = ["listen", "take", "choose"];
+  const focused = document.activeElement?.id;
+  for (const id of buttons) $(id).hidden = busy;
   for (const id of ["device", "pace"]) $(id).disabled = busy;
   $("stop").hidden = !busy;
   $("save").hidden = busy || !events.length;
-  if (busy) $("stop").focus();
-  else if (document.activeElement === document.body) $("listen").focus();
+  // whoever got here by keyboard stays where the button was
+  if (busy && buttons.includes(focused)) $("stop").focus();
+  if (!busy && focused === "stop") $("listen").focus();
 }
 
 function showProblem(error) {
@@ -222,7 +228,8 @@ function draw() {
     drawNow(state);
     drawTranscript(state);
     drawMood(state);
-    drawLatency(state);
+    drawAffect(state);
+    drawLatency(state, realTime);
     drawPlane($("plane"), state, current(state)?.confidence ?? 0);
     describeTimeline();
   }
@@ -234,7 +241,7 @@ function describeTimeline() {
   const finals = state.utterances.filter((utterance) => utterance.final);
   $("timeline").setAttribute(
     "aria-label",
-    `Probabilities of the emotions over time; ${finals.length} utterances, listed under What was said`,
+    `Probabilities of the emotions over time; ${finals.length} utterances, listed under Utterances`,
   );
 }
 

@@ -5,9 +5,9 @@ import { clock, percent, verdict } from "./state.js";
 
 const LIVE_SPAN_MS = 45_000;
 const SHORTEST_SPAN_MS = 15_000;
-const TOP = 22;
+const TOP = 36;
 const BOTTOM = 20;
-const LEFT = 34;
+const LEFT = 44;
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 
 /** Draw stacked probabilities; `nowMs` is how much audio there is. */
@@ -37,11 +37,11 @@ export function drawTimeline(canvas, state, nowMs) {
   g.beginPath();
   g.rect(LEFT, 0, width - LEFT, height);
   g.clip();
-  for (const utterance of state.utterances) {
-    if (utterance.endMs >= startMs && utterance.estimates.length) {
-      drawUtterance(g, utterance, x, y, paint);
-    }
-  }
+  state.utterances.forEach((utterance, i) => {
+    if (utterance.endMs < startMs || !utterance.estimates.length) return;
+    drawBands(g, utterance, x, y, paint);
+    drawVerdict(g, utterance, x, x(state.utterances[i + 1]?.startMs ?? endMs), paint);
+  });
   if (!state.closed && state.session) {
     g.fillStyle = paint("--quiet");
     g.fillRect(Math.round(x(nowMs)) - 1, TOP, 1, height - TOP - BOTTOM);
@@ -59,7 +59,7 @@ function drawAxes(g, { width, height, startMs, endMs, x, y, paint }) {
     g.moveTo(LEFT, Math.round(y(share)) + 0.5);
     g.lineTo(width, Math.round(y(share)) + 0.5);
     g.stroke();
-    g.fillText(`${100 * share}%`, LEFT - 6, y(share));
+    g.fillText(`${100 * share} %`, LEFT - 6, y(share));
   }
   const most = Math.max(3, (width - LEFT) / 80);
   const stepMs = 1000 * (STEPS_S.find((s) => (endMs - startMs) / (1000 * s) <= most) ?? 7200);
@@ -71,7 +71,7 @@ function drawAxes(g, { width, height, startMs, endMs, x, y, paint }) {
   }
 }
 
-function drawUtterance(g, utterance, x, y, paint) {
+function drawBands(g, utterance, x, y, paint) {
   const { estimates } = utterance;
   // the first estimate holds for what led up to it
   const points = [{ ...estimates[0], atMs: utterance.startMs }, ...estimates];
@@ -87,25 +87,33 @@ function drawUtterance(g, utterance, x, y, paint) {
       ];
       g.fillStyle = paint(variable(label));
       g.beginPath();
-      g.moveTo(x(from.atMs), y(below[0]));
+      // half a pixel over its left neighbour, or the background shines through the seam
+      const overlap = i > 1 && !to.abstained ? 0.5 : 0;
+      g.moveTo(x(from.atMs) - overlap, y(below[0]));
       g.lineTo(x(to.atMs), y(below[1]));
       g.lineTo(x(to.atMs), y(Math.min(1, above[1])));
-      g.lineTo(x(from.atMs), y(Math.min(1, above[0])));
+      g.lineTo(x(from.atMs) - overlap, y(Math.min(1, above[0])));
       g.fill();
       below = above;
     }
   }
   g.globalAlpha = 1;
-  const [left, right] = [x(utterance.startMs), x(utterance.endMs)];
-  const sure = utterance.abstained ? "" : ` ${percent(utterance.confidence)}`;
-  const text = [verdict(utterance) + sure, utterance.abstained ? "?" : utterance.emotion?.top].find(
-    (candidate) => candidate && g.measureText(candidate).width <= right - left + 8,
-  );
-  if (text) {
-    g.fillStyle = paint(utterance.final ? "--ink" : "--quiet");
-    g.textAlign = "left";
-    g.fillText(text, Math.max(LEFT, left), TOP - 10);
-  }
+}
+
+/** Label and confidence above the bands, as far as there is room before the next ones. */
+function drawVerdict(g, utterance, x, right, paint) {
+  if (!utterance.emotion) return;
+  const left = Math.max(LEFT, x(utterance.startMs));
+  const fits = (text) => g.measureText(text).width <= right - left - 6;
+  const words = utterance.abstained ? ["unsure", "?"] : [verdict(utterance), utterance.emotion.top];
+  const word = words.find(fits);
+  const sure = percent(utterance.confidence);
+  g.textAlign = "left";
+  if (!word || !fits(sure)) return;
+  g.fillStyle = paint(utterance.final ? "--ink" : "--quiet");
+  g.fillText(word, left, TOP - 23);
+  g.fillStyle = paint("--quiet");
+  g.fillText(sure, left, TOP - 9);
 }
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -19,7 +19,8 @@ function make(tag, properties = {}, ...children) {
 export function drawNow(state) {
   const utterance = current(state);
   const box = $("verdict");
-  box.toggleAttribute("data-unsure", !utterance || utterance.abstained);
+  box.toggleAttribute("data-unsure", utterance?.abstained ?? false);
+  box.toggleAttribute("data-idle", !utterance);
   if (!utterance) {
     box.textContent = state.closed ? "No speech heard" : state.session ? "Waiting for speech" : "Ready";
     $("confidence").style.width = "0";
@@ -31,13 +32,11 @@ export function drawNow(state) {
   }
   const { top, probabilities } = utterance.emotion;
   box.textContent = verdict(utterance);
-  box.style.color = "";
   $("confidence").style.width = percent(utterance.confidence).replace(" ", "");
   $("confidence").style.background = colour(top, utterance.abstained);
-  const leaning = utterance.abstained ? `, nearest ${top}` : "";
   const stage = utterance.final ? "" : ", still listening";
   $("evidence").textContent =
-    `${percent(utterance.confidence)} confident${leaning} · ${evidence(utterance)}${stage}`;
+    `${percent(utterance.confidence)} confident · ${evidence(utterance)}${stage}`;
   drawBars(probabilities, top, state.rolling?.emotion.probabilities ?? {}, utterance.abstained);
 }
 
@@ -108,10 +107,9 @@ function transcriptRow(utterance) {
   } else if (!utterance.emotion) {
     said.append("listening …");
   } else {
-    const nearest = utterance.abstained ? `, nearest ${utterance.emotion.top}` : "";
     said.append(
       make("b", { textContent: verdict(utterance) }),
-      `${nearest} · ${percent(utterance.confidence)} confident · ${evidence(utterance)}` +
+      ` · ${percent(utterance.confidence)} confident · ${evidence(utterance)}` +
         (utterance.final ? "" : " …"),
     );
   }
@@ -126,7 +124,6 @@ export function drawMood({ rolling }) {
     bar.replaceChildren();
     bar.setAttribute("aria-label", "No mood yet");
     $("mood-evidence").textContent = "Builds up over utterances; recent speech counts most.";
-    $("affect").textContent = "";
     return;
   }
   const ranked = Object.entries(rolling.emotion.probabilities).sort((a, b) => b[1] - a[1]);
@@ -146,9 +143,25 @@ export function drawMood({ rolling }) {
   bar.setAttribute("aria-label", ranked.map(([label, share]) => `${label} ${percent(share)}`).join(", "));
   $("mood-evidence").textContent =
     `Rests on ${rolling.effective_seconds.toFixed(1)} s of speech; recent speech counts most.`;
-  const { valence, arousal, dominance } = rolling.affect;
-  $("affect").textContent =
-    `Mood: valence ${valence.toFixed(2)}, arousal ${arousal.toFixed(2)}, dominance ${dominance.toFixed(2)}`;
+}
+
+/** Valence, arousal and dominance in figures, under the plane. */
+export function drawAffect(state) {
+  const rows = [
+    ["Now", current(state)?.affect],
+    ["Mood", state.rolling?.affect],
+  ].filter(([, affect]) => affect);
+  $("affect").hidden = !rows.length;
+  $("affect").tBodies[0].replaceChildren(
+    ...rows.map(([name, { valence, arousal, dominance }]) =>
+      make(
+        "tr",
+        {},
+        make("th", { scope: "row", textContent: name }),
+        ...[valence, arousal, dominance].map((value) => make("td", { textContent: value.toFixed(2) })),
+      ),
+    ),
+  );
 }
 
 const PART_COLOURS = {
@@ -159,7 +172,8 @@ const PART_COLOURS = {
   emit: "var(--emit)",
 };
 
-export function drawLatency({ ledgers }) {
+/** `realTime`: whether the audio came at the pace of speech, so that somebody could have waited. */
+export function drawLatency({ ledgers }, realTime) {
   const latest = ledgers.at(-1);
   $("ledger").hidden = !latest;
   $("history").hidden = !latest;
@@ -176,7 +190,8 @@ export function drawLatency({ ledgers }) {
   );
   const beyond = latest.end_of_speech_to_emit - latest.critical.hangover;
   $("wait-note").textContent =
-    `${ms(beyond)} of it beyond the pause that ends an utterance. ${waits}.`;
+    (realTime ? "" : "Sent faster than speech: nobody waits like this. ") +
+    `${ms(beyond)} of it beyond the pause that ends an utterance; ${waits}.`;
   drawHistory(ledgers.slice(-HISTORY), Math.max(...totals.slice(-HISTORY)));
   $("ledger").tBodies[0].replaceChildren(
     ...Object.keys(LEDGER_PARTS).map((part) => {

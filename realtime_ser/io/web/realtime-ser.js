@@ -22,6 +22,8 @@ const KEPT_AT_MOST_S = 120;
 
 const ANSWER_TIMEOUT_MS = 10_000;
 const PING_EVERY_MS = 15_000;
+/** Text that is no UTF-8, a session resumed elsewhere, too large a message: not by coming back. */
+const FINAL_CLOSES = [1007, 1008, 1009];
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5_000;
 /** Bytes of audio in one message: servers take 256 KiB, unless their operator lowered that. */
@@ -222,20 +224,24 @@ export class Session extends EventTarget {
         }
       });
       socket.addEventListener("error", () => {}); // a close follows, which is dealt with
-      socket.addEventListener("close", () => {
+      socket.addEventListener("close", ({ code, reason }) => {
         clearTimeout(timer);
         reject(refusal ?? unreachable());
-        if (taken && socket === this.#socket) this.#dropped();
+        if (taken && socket === this.#socket) this.#dropped(code, reason);
       });
     });
   }
 
   /** The connection is gone without a farewell: come back while the session waits for us. */
-  async #dropped() {
+  async #dropped(code, reason) {
     this.#socket = null;
     if (this.#ended) return;
     if (this.#failure) {
       this.#end();
+      return;
+    }
+    if (FINAL_CLOSES.includes(code)) {
+      this.#fail(new RealtimeSERError("closed", `the server closed the connection: ${reason || code}`));
       return;
     }
     const graceMs = (this.created.resume_grace_s ?? 0) * 1000;
