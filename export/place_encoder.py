@@ -145,8 +145,8 @@ def place(part: PartRecipe, folder: Path, draft: Path, labels: Sequence[str]) ->
         columns = {"labels": list(mapping.labels), "shape": ["batch", len(mapping.labels)]}
         outputs.append({**logits, **columns})
     if part.head == "regression" and affect:
-        outputs.append({**affect, "range": list(part.range or affect["range"])})
-        _check_dimensions(part, record, affect["labels"])
+        _check_affect(part, record, affect)
+        outputs.append(affect)
     if part.embedding == "logits":
         name = embedding["name"] if embedding else "embedding"
         shape = ["batch", len(labels)]
@@ -189,12 +189,17 @@ def _map(
     )
 
 
-def _check_dimensions(part: PartRecipe, record: EncoderRecord, own: Sequence[str]) -> None:
-    if part.model_labels and tuple(own) != part.model_labels:
-        raise ExportError(
-            f"part {part.name}: {record.source.model} gives {', '.join(own)}, the recipe says "
-            f"{', '.join(part.model_labels)}; correct the recipe"
-        )
+def _check_affect(part: PartRecipe, record: EncoderRecord, output: Mapping[str, Any]) -> None:
+    """Of the recipe's own model; another one's order and range are what its folder says."""
+    if record.source.model != part.model:
+        return
+    for key, said in (("labels", part.model_labels), ("range", part.range)):
+        if said and tuple(output[key]) != said:
+            raise ExportError(
+                f"part {part.name}: the {key} of {part.model} were exported as "
+                f"{', '.join(map(str, output[key]))}, the recipe says "
+                f"{', '.join(map(str, said))}; export it again, or correct the recipe"
+            )
 
 
 def _write_graph(

@@ -35,6 +35,7 @@ from realtime_ser_export.errors import ExportError
 from realtime_ser_export.fusion_head import build_head
 from realtime_ser_export.hf_audio import load_audio
 from realtime_ser_export.hf_text import load_text
+from realtime_ser_export.place_encoder import export_encoder, place
 from realtime_ser_export.recipe import read_recipe
 from realtime_ser_export.recipe_description import AffectRecipe, Recipe
 from realtime_ser_export.served import serve_folder
@@ -390,6 +391,31 @@ def test_labels_that_a_published_model_no_longer_has(
     changed = replace_part(recipe, "audio", model_labels=("ang", "hap", "neu", "sad"))
     with pytest.raises(ExportError, match=r"has the labels neu, .*the recipe says ang, .*changed"):
         compose(changed, tmp_path / "bundle", Ingredients(encoders={"audio": other}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["valence", "arousal", "dominance"]}, "the labels of .* exported as valence"),
+        ({"range": [1, 7]}, r"the range of .* exported as 1, 7, the recipe says 0\.0, 1\.0"),
+    ],
+)
+def test_affect_that_a_published_model_does_not_give(
+    tmp_path: Path, random_folder: RandomFolder, change: dict[str, Any], message: str
+) -> None:
+    recipe = read_recipe("english-superb-distilroberta-audeering")
+    part = recipe.parts[1]
+    rated = random_folder("wav2vec2", head="regression")
+    export_encoder(part, str(rated), tmp_path / "rated")
+    other = published(tmp_path / "rated", tmp_path / "other", part.model, part.revision or "")
+    record = read_record(other)
+    outputs = [
+        {**output, **change} if output["role"] == "affect" else output
+        for output in record.part["outputs"]
+    ]
+    write_record(dataclasses.replace(record, part={**record.part, "outputs": outputs}), other)
+    with pytest.raises(ExportError, match=message):
+        place(part, other, tmp_path / "draft", recipe.labels)
 
 
 @pytest.mark.parametrize(
