@@ -146,7 +146,7 @@ class Augmentation:
         masked_bands, masked_share: of bands and of the time, how much each of two masks may hide.
     """
 
-    tempo: tuple[float, float] = (0.85, 1.18)
+    tempo: tuple[float, float] = (0.75, 1.18)
     vocal_tract: tuple[float, float] = (0.91, 1.1)
     gain_db: tuple[float, float] = (-14.0, 10.0)
     equaliser_db: float = 4.0

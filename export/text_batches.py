@@ -51,7 +51,7 @@ class Mixture:
     """
 
     no_voice: float = 0.08
-    unknown_speech: float = 0.22
+    unknown_speech: float = 0.15
     timestamps: float = 0.15
     corrupted: float = 0.3
     easy_pools: int = 700

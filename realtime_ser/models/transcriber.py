@@ -182,7 +182,7 @@ class Transcriber:
         )
 
     def decode(self, samples: Samples) -> tuple[str, Decoding]:
-        """The language, that of the first window, and the text of all windows, before any gate.
+        """The language, that of the first words, and the text of all windows, before any gate.
 
         Args:
             samples: int16 [samples] at 16 kHz.
@@ -197,7 +197,7 @@ class Transcriber:
         try:
             for window in windows:
                 encoded = self._encode(window)
-                if self._language is None and not parts:
+                if self._language is None and not any(part.text for part in parts):
                     # The likeliest is the first, written <|en|>.
                     language = self._model.model.detect_language(encoded)[0][0][0][2:-2]
                 parts.append(self._generate(encoded, language, len(window) / SAMPLE_RATE_HZ))
