@@ -34,15 +34,17 @@ class LabelMapping:
     Attributes:
         labels: what each resulting column stands for, in order.
         columns: for each of them, the columns of the model that it is made of; one or more.
+        model_width: how many columns the model has; those in no group are dropped.
     """
 
     labels: tuple[str, ...]
     columns: tuple[tuple[int, ...], ...]
+    model_width: int
 
     @property
     def renames_only(self) -> bool:
         """Whether the logits stay as they are."""
-        return self.columns == tuple((column,) for column in range(len(self.labels)))
+        return self.columns == tuple((column,) for column in range(self.model_width))
 
     def apply(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """What the graph computes after `append_mapping`, in numpy: [batch, labels]."""
@@ -98,8 +100,8 @@ def map_labels(
     if len(model_labels) == len(bundle_labels) and not in_bundle_order:
         # One to one: the graph keeps its own order, which bundle.json states.
         names = tuple(mapping[own] for own in model_labels)
-        return LabelMapping(names, tuple((column,) for column in range(len(names))))
-    return LabelMapping(tuple(bundle_labels), tuple(groups))
+        return LabelMapping(names, tuple((column,) for column in range(len(names))), len(names))
+    return LabelMapping(tuple(bundle_labels), tuple(groups), len(model_labels))
 
 
 def append_mapping(model: onnx.ModelProto, output: str, mapping: LabelMapping) -> None:

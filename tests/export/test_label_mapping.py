@@ -122,6 +122,15 @@ def test_probabilities_are_grouped_and_renormalised(
     np.testing.assert_array_equal(after["embedding"], before["embedding"])
 
 
+def test_the_last_label_is_dropped_though_the_others_keep_their_places() -> None:
+    model = graph(5)
+    mapping = mapping_of((0, 1, 2, 3, -1))
+    append_mapping(model, "logits", mapping)
+    values = run(model, np.array([[1, 2, 3, 4, 5]], np.float32))
+    np.testing.assert_array_equal(values["logits"], [[1, 2, 3, 4]])
+    assert model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 4
+
+
 def test_one_to_one_leaves_the_graph_alone_and_keeps_its_order() -> None:
     model = graph(4)
     before = model.SerializeToString()
