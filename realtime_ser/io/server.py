@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http
 import logging
+import socket
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
@@ -43,6 +44,10 @@ _RETRY_AFTER_S = 5.0
 _KEEPALIVE_S = 20.0
 _UNREAD_MESSAGES = 4
 """Messages of one connection that may wait to be read; with their largest size, 1 MiB."""
+_SEND_BUFFER_BYTES = 65_536
+"""In the kernel, which by itself would keep megabytes for a client that does not read."""
+_RECEIVE_BUFFER_BYTES = 262_144
+"""Likewise for audio that we have yet to take: pings wait behind it."""
 
 
 class RecognitionServer:
@@ -106,6 +111,10 @@ class RecognitionServer:
                 f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error};"
                 " choose another --host or --port"
             ) from None
+        for listening in server.sockets:
+            # inherited by every connection
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         watching = asyncio.create_task(self._metrics.watch_loop())
         try:
             yield server
@@ -127,7 +136,7 @@ class RecognitionServer:
         worker = self._engine.worker
         worker.observer = self._metrics.ran
         self._metrics.watch(
-            sessions=lambda: self._open_sessions,
+            sessions=lambda: self.open_sessions,
             connections=lambda: len(self._connections),
             waiting=worker.waiting,
             final_wait_s=worker.final_wait_s,
@@ -259,7 +268,8 @@ class RecognitionServer:
     # sessions
 
     @property
-    def _open_sessions(self) -> int:
+    def open_sessions(self) -> int:
+        """How many sessions go on, with a client or waiting for one to come back."""
         return sum(not session.finished for session in self._sessions.values())
 
     def _open(self, opening: Opening) -> ServerSession:
@@ -284,7 +294,7 @@ class RecognitionServer:
             raise RemoteProtocolError(SHUTDOWN, "the server is being stopped; try again later")
         if not self._ready:
             raise RemoteProtocolError("warming_up", "the models are being loaded; try again soon")
-        if self._open_sessions >= limits.max_sessions:
+        if self.open_sessions >= limits.max_sessions:
             raise RemoteProtocolError(
                 "too_many_sessions",
                 f"all {limits.max_sessions} sessions are taken; try again later",
@@ -346,7 +356,7 @@ class RecognitionServer:
             session.end(SHUTDOWN)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_s):
-                while self._open_sessions or self._connections:
+                while self.open_sessions or self._connections:
                     self._changed.clear()
                     await self._changed.wait()
         for timer in self._expiries.values():

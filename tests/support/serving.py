@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from timelines import LoudnessDetector, analysis_of
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from realtime_ser.config import ServerSettings
+from realtime_ser.config import ServerSettings, Settings
 from realtime_ser.core.wire import event_to_wire
 from realtime_ser.io.file import AudioFile
 from realtime_ser.io.server import RecognitionServer
+from realtime_ser.io.server_session import Engine
 from realtime_ser.recognizer import Recognizer
+from realtime_ser.runtime.batching import AnalysisWorker
 from realtime_ser.runtime.ports import AudioBlock
+from realtime_ser.runtime.stream import Clock, Stream, StreamDescription
 from realtime_ser.samples import sample_path
+from realtime_ser.types import Analysis, AnalysisJob
 
 CLOSE = '{"type": "session.close"}'
 DEADLINE_S = 60
@@ -34,12 +41,17 @@ class Served:
     address: str
     page: str
 
+    @property
+    def open_sessions(self) -> int:
+        """Sessions that go on."""
+        return self.server.open_sessions
+
 
 @contextlib.asynccontextmanager
-async def serving(recognizer: Recognizer, **settings: Any) -> AsyncIterator[Served]:
+async def serving(engine: Engine, **settings: Any) -> AsyncIterator[Served]:
     """A warm server on a free port of loopback."""
     settings = {"port": 0, "drain_timeout_s": float(DEADLINE_S), **settings}
-    server = RecognitionServer(recognizer, ServerSettings(**settings))
+    server = RecognitionServer(engine, ServerSettings(**settings))
     async with asyncio.timeout(DEADLINE_S), server.running() as listening:
         await server.warm_up()
         yield Served(server, server.address(listening), server.page_address(listening))
@@ -71,17 +83,24 @@ async def read(websocket: ClientConnection, until: str | None = None) -> dict[st
             return event
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others run until it is so; the server's own deadline ends it."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+async def send_all(websocket: ClientConnection, messages: Iterable[str | bytes]) -> None:
+    """Send until the connection is closed."""
+    with contextlib.suppress(ConnectionClosed):
+        for message in messages:
+            await websocket.send(message)
+
+
 async def talk(address: str, messages: Iterable[str | bytes], **options: Any) -> Heard:
     """Connect, send `messages` while reading, and read to the end."""
     heard = Heard()
     async with connect(address, **options) as websocket:
-
-        async def send() -> None:
-            with contextlib.suppress(ConnectionClosed):
-                for message in messages:
-                    await websocket.send(message)
-
-        sending = asyncio.create_task(send())
+        sending = asyncio.create_task(send_all(websocket, messages))
         await read_all(websocket, heard)
         await sending
     return heard
@@ -140,3 +159,40 @@ def _numbers(value: Any) -> list[float]:
     if isinstance(value, dict):
         return [number for item in value.values() for number in _numbers(item)]
     return [value] if isinstance(value, float) else []
+
+
+class GatedEngine:
+    """Serves without models: what is loud is speech, and answers wait for the gate."""
+
+    def __init__(self, *, is_open: bool = True, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.description = StreamDescription(
+            bundle={"name": "gated", "version": "0", "sha256": "00"}, providers=("none",), asr="off"
+        )
+        self.gate = threading.Event()
+        self.started = threading.Event()
+        if is_open:
+            self.gate.set()
+        self._threads = contextlib.ExitStack()
+        self.worker = self._threads.enter_context(AnalysisWorker(self))
+        self.intake = self._threads.enter_context(ThreadPoolExecutor(2))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.gate.set()
+        self._threads.close()
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
+        """Answer once the gate is open."""
+        self.started.set()
+        assert self.gate.wait(DEADLINE_S)
+        return [analysis_of(job) for job in jobs]
+
+    def new_stream(self, stream_id: str, settings: Settings, clock: Clock) -> Stream:
+        """A stream that hears loudness."""
+        return Stream(stream_id, settings, lambda _: LoudnessDetector(), self.description, clock)
