@@ -13,7 +13,9 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,22 @@ class Tab:
         field = self.command("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.command("DOM.setFileInputFiles", nodeId=field, files=[str(file)])
 
+    def drop_file(self, file: Path) -> None:
+        """Drag a file in from outside, and drop it on the page."""
+        dragged = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.command("Input.dispatchDragEvent", type=kind, x=200, y=300, data=dragged)
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus."""
+        self.command("Input.insertText", text=text)
+
+    def press_enter(self) -> None:
+        """Press the Enter key."""
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        self.command("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **key)
+
     def resize(self, width: int, height: int, *, scheme: str = "light") -> None:
         """Show the page at a size in CSS pixels, in light or dark."""
         self.command(
@@ -132,9 +150,24 @@ class Tab:
 _SUMMARY = "document.body.innerText.slice(0, 600)"
 
 
+@dataclass(frozen=True)
+class Browser:
+    """A running browser."""
+
+    address: str
+
+    @contextlib.contextmanager
+    def tab(self) -> Iterator[Tab]:
+        """A new tab, closed in the end."""
+        with connect(self.address, max_size=None) as devtools:
+            tab = Tab(devtools)
+            yield tab
+            tab.command("Page.close")
+
+
 @contextlib.contextmanager
-def running_chromium(folder: Path, flags: Sequence[str] = ()) -> Iterator[Tab]:
-    """A browser with one tab; skips where none is installed.
+def running_chromium(folder: Path, flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """A browser; skips where none is installed.
 
     Args:
         folder: for its profile.
@@ -146,11 +179,14 @@ def running_chromium(folder: Path, flags: Sequence[str] = ()) -> Iterator[Tab]:
     if os.geteuid() == 0:
         command.append("--no-sandbox")  # root has no sandbox to give; the page is our own
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         try:
-            assert process.stderr is not None
-            address = next(line for line in process.stderr if "DevTools listening on" in line)
-            with connect(address.split()[-1], max_size=None) as devtools:
-                yield Tab(devtools)
+            lines = iter(process.stderr)
+            address = next((line.split()[-1] for line in lines if "listening on" in line), None)
+            assert address, "Chromium did not start"
+            # what it goes on to say has to be taken, or it would wait for that in the end
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield Browser(address)
         finally:
             process.terminate()
-            process.communicate()
+            process.wait()

@@ -93,6 +93,9 @@ async function fromMicrophone(job, settings, untilDone) {
   const microphone = await Microphone.open($("device").value);
   job.release.push(() => microphone.close());
   showDevices();
+  const early = []; // what is said while we connect
+  let hear = (block) => early.push(block);
+  microphone.start((block) => hear(block));
   const session = await begin({ ...settings, sample_rate_hz: microphone.sampleRate });
   job.session = session;
   const ended = new Promise((resolve) => session.on("end", resolve));
@@ -102,12 +105,13 @@ async function fromMicrophone(job, settings, untilDone) {
     job.stop();
   });
   showPhase();
-  microphone.start((block) => {
+  hear = (block) => {
     if (job.over) return;
     session.send(block);
     sent(block, microphone.sampleRate);
     job.onSent?.();
-  });
+  };
+  early.forEach(hear);
   await Promise.race([done, ended]);
   job.over = true;
 }

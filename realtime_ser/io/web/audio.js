@@ -27,6 +27,9 @@ export class Microphone {
       );
     }
     const microphone = new Microphone();
+    // what takes time comes before the microphone opens: from then on nothing is lost
+    microphone.#context = new AudioContext({ latencyHint: "interactive" });
+    await microphone.#context.audioWorklet.addModule("worklet.js");
     try {
       microphone.#stream = await navigator.mediaDevices.getUserMedia({
         audio: {
@@ -38,10 +41,9 @@ export class Microphone {
         },
       });
     } catch (error) {
+      microphone.#context.close();
       throw new AudioProblem(MICROPHONE_PROBLEMS[error.name] ?? `The microphone failed: ${error.message}`);
     }
-    microphone.#context = new AudioContext({ latencyHint: "interactive" });
-    await microphone.#context.audioWorklet.addModule("worklet.js");
     return microphone;
   }
 
