@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from realtime_ser.types import SAMPLE_RATE_HZ
+
+from .progress import say
 
 _DESCRIPTION = """\
 Export a speech model from the Hugging Face hub, or from a folder, as one ONNX graph that takes raw
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     if options.model != WITHOUT_MODEL:
         # First, for torch takes seconds to import, and what is not there is known before.
         resolve(options.model, options.revision, needs=AUDIO_FILES)
-    print("loading torch and transformers", file=sys.stderr, flush=True)
+    say("loading torch and transformers")
     from .hf_audio_export import export_audio
 
     record = export_audio(

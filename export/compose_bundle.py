@@ -6,7 +6,6 @@ from the encoder folders' own graphs, with the labels mapped in numpy and the he
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from .place_encoder import (
     in_precision,
     place,
 )
+from .progress import say
 from .random_models import LICENCE as RANDOM
 from .recipe_card import recipe_card
 from .recipe_description import PartRecipe, Recipe
@@ -77,13 +77,9 @@ def compose(recipe: Recipe, out: Path, given: Ingredients) -> Bundle:
         cases = _golden_cases(recipe, placed, head)
         description = _describe(recipe, placed, head)
         card = recipe_card(recipe, placed, description)
-        _say("trying the bundle against what it was made of")
+        say("trying the bundle against what it was made of")
         bundle = finish_bundle(draft, description, cases, card)
     return Bundle(out, bundle.description, bundle.hash)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _check_ingredients(recipe: Recipe, given: Ingredients) -> None:
@@ -136,7 +132,7 @@ def _find_encoder(part: PartRecipe, given: Ingredients, work: Path) -> Path:
     if folder is None:
         model = given.models.get(part.name)
         folder = work / part.name
-        _say(f"{part.name}: exporting {model or part.model}")
+        say(f"{part.name}: exporting {model or part.model}")
         export_encoder(part, model, folder)
         check_encoder(part, read_record(folder), replaced=model is not None)
     return in_precision(part, folder, work)
@@ -170,7 +166,7 @@ def _build_head(
     if weights is not None:
         load_head(head, weights)
     elif given.untrained_fusion:
-        _say(f"fusion: RANDOM WEIGHTS for {shapes_of(head)}")
+        say(f"fusion: RANDOM WEIGHTS for {shapes_of(head)}")
     export_head(head, audio, text, draft / "fusion" / GRAPH_FILE)
     parameters = sum(parameter.numel() for parameter in head.parameters())
     entry = describe_head(recipe.labels, audio, text, parameters)

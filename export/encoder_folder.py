@@ -66,6 +66,7 @@ class EncoderRecord:
         versions: of the packages that made the graph.
         part: the part as `bundle.json` will hold it, without its name; an output of role logits
             has the model's own labels, in the graph's order.
+        options: with which the model was read: arguments of `load_audio` or `load_text`.
         float32_scopes: prefixes of node names that half precision must leave alone.
         parity: rows of measured differences, each with what was compared.
         speed: rows of measured times, each with what it was compared to.
@@ -78,6 +79,7 @@ class EncoderRecord:
     nodes: Mapping[str, int]
     versions: Mapping[str, str]
     part: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
     float32_scopes: tuple[str, ...] = ()
     parity: tuple[Mapping[str, Any], ...] = field(default=())
     speed: tuple[Mapping[str, Any], ...] = field(default=())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,14 @@ import numpy as np
 import onnxruntime
 import torch
 
-from realtime_ser.models.ort import thread_count
-
 from . import mfcc_encoder
-from .encoder_folder import GRAPH_FILE, EncoderRecord, Source, replacing, write_record
+from .encoder_export import finish_encoder
+from .encoder_folder import GRAPH_FILE, EncoderRecord, Source, replacing
 from .errors import ExportError
-from .export_graph import OPSET, GraphInterface, export_graph
+from .export_graph import GraphInterface, export_graph
 from .hf_audio import AudioModel, load_audio
 from .hf_source import AUDIO_FILES, resolve, source_record
-from .optimise_graph import optimise_folder
-from .parity import check
+from .progress import say
 
 # Padding may change an answer by this much before mixed lengths are forbidden.
 PADDING_TOLERANCE = 1e-3
@@ -50,29 +46,19 @@ def export_audio(
     """
     loaded, source = _load(model, revision, **options)
     with replacing(out) as draft:
-        _say("tracing the graph")
+        say("tracing the graph")
         write_graph(loaded, draft / GRAPH_FILE)
-        _say("trying padding")
+        say("trying padding")
         part = {**loaded.part, "batching": measured_batching(draft / GRAPH_FILE, loaded.part)}
-        _say("fusing nodes")
-        counts = optimise_folder(draft, part, loaded.config)
-        _say("comparing with the original model")
-        threads = thread_count(0)  # Nothing is timed here.
-        report = check(draft, part, loaded.reference, "fast", tolerance, threads=threads)
-        report.require(model)
-        record = EncoderRecord(
+        return finish_encoder(
+            draft,
+            loaded,
+            part,
             modality="audio",
             source=source,
-            precision="float32",
-            opset=OPSET,
-            nodes={"exported": counts.before, "optimised": counts.after},
-            versions={name: version(name) for name in _PACKAGES},
-            part=part,
-            float32_scopes=loaded.fp32_scopes,
-            parity=report.as_json(),
+            options=options,
+            tolerance=tolerance,
         )
-        write_record(record, draft)
-    return record
 
 
 def _load(model: str, revision: str | None, **options: Any) -> tuple[AudioModel, Source]:
@@ -82,9 +68,6 @@ def _load(model: str, revision: str | None, **options: Any) -> tuple[AudioModel,
         return mfcc_encoder.load_mfcc(), mfcc_encoder.source()
     folder = resolve(model, revision, needs=AUDIO_FILES)
     return load_audio(folder, **options), source_record(folder, model, revision)
-
-
-_PACKAGES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime")
 
 
 def write_graph(model: AudioModel, path: Path) -> None:
@@ -104,7 +87,7 @@ def measured_batching(path: Path, part: Mapping[str, Any]) -> str:
     difference = padding_difference(path, part)
     if difference <= PADDING_TOLERANCE:
         return "masked"
-    _say(
+    say(
         f"padding changes answers by {difference:.2g} (allowed {PADDING_TOLERANCE:g}): only "
         "utterances of equal length will share a batch"
     )
@@ -133,8 +116,3 @@ def padding_difference(path: Path, part: Mapping[str, Any]) -> float:
             scale = max(1.0, float(np.abs(alone).max()))
             worst = max(worst, float(np.abs(alone[0] - padded[row]).max()) / scale)
     return worst
-
-
-def _say(line: str) -> None:
-    """Progress; stdout is for results."""
-    print(line, file=sys.stderr, flush=True)

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .encoder_folder import (
-    GRAPH_FILE,
-    TOKENIZER_FILE,
-    EncoderRecord,
-    replacing,
-    write_record,
-)
-from .export_graph import OPSET, GraphInterface, export_graph
+from .encoder_export import finish_encoder
+from .encoder_folder import GRAPH_FILE, TOKENIZER_FILE, EncoderRecord, replacing
+from .export_graph import GraphInterface, export_graph
 from .hf_source import TEXT_FILES, resolve, source_record
 from .hf_text import TextModel, load_text
-from .optimise_graph import optimise_folder
-from .parity import check
+from .progress import say
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "optimum",
-    "optimum-onnx",
-    "onnx",
-    "onnxruntime",
-)
 # Odd sizes, and a shorter second row: a size that is baked in shows at the next one.
 _TRACED_TOKENS = (11, 7)
 
@@ -57,35 +40,21 @@ def export_text(
             does not answer as the model does.
     """
     folder = resolve(model, revision, needs=TEXT_FILES)
-    _say(f"reading {model}")
+    say(f"reading {model}")
     loaded = load_text(folder, **options)
     with replacing(out) as draft:
-        _say("tracing the graph")
+        say("tracing the graph")
         write_graph(loaded, draft / GRAPH_FILE)
         loaded.tokenizer.save(draft / TOKENIZER_FILE)
-        _say("fusing nodes")
-        counts = optimise_folder(draft, loaded.part, loaded.config)
-        _say("comparing with the original model")
-        report = check(draft, loaded.part, loaded.reference, "fast", tolerance)
-        report.require(model)
-        record = EncoderRecord(
+        return finish_encoder(
+            draft,
+            loaded,
+            loaded.part,
             modality="text",
             source=source_record(folder, model, revision),
-            precision="float32",
-            opset=OPSET,
-            nodes={"exported": counts.before, "optimised": counts.after},
-            versions={name: version(name) for name in _PACKAGES},
-            part=loaded.part,
-            float32_scopes=loaded.fp32_scopes,
-            parity=report.as_json(),
+            options=options,
+            tolerance=tolerance,
         )
-        write_record(record, draft)
-    return record
-
-
-def _say(line: str) -> None:
-    """Progress; stdout is for results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def write_graph(model: TextModel, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .encoder_folder import PRECISIONS, EncoderRecord, read_record, write_record
 from .errors import ExportError
+from .progress import say
 
 if TYPE_CHECKING:
     from .parity import Reference
@@ -158,25 +158,7 @@ def _reference(source: str, record: EncoderRecord, threads: int) -> Reference:
         if read_record(Path(source)).precision != "float32":
             raise ExportError(f"{source} is not in float32; compare with one that is")
         return graph_reference(Path(source), threads)
-    print("loading torch and transformers", file=sys.stderr, flush=True)
-    head = next((each for each in record.part["outputs"] if each["role"] != "embedding"), None)
-    options: dict[str, Any] = {"head": "none"}
-    if head is not None:
-        options = {"head": "auto", "labels": tuple(head["labels"])}
-        if "range" in head:
-            options["affect_range"] = tuple(head["range"])
-    if record.modality == "text":
-        from .hf_source import TEXT_FILES, resolve
-        from .hf_text import load_text
+    say("loading torch and transformers")
+    from .encoder_export import read_again
 
-        folder = resolve(source, record.source.revision, needs=TEXT_FILES)
-        return load_text(folder, max_tokens=record.part["max_tokens"], **options).reference
-    from . import mfcc_encoder
-
-    if source == mfcc_encoder.NAME:
-        return mfcc_encoder.load_mfcc().reference
-    from .hf_audio import load_audio
-    from .hf_source import AUDIO_FILES, resolve
-
-    folder = resolve(source, record.source.revision, needs=AUDIO_FILES)
-    return load_audio(folder, **options).reference
+    return read_again(record, source).reference

@@ -7,7 +7,6 @@ precision may change is `parity.TOLERANCES`.
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -38,6 +37,7 @@ from .int8 import Feeds, quantize_dynamic, quantize_static
 from .optimise_graph import save
 from .parity import TOLERANCES, Tolerance, check, graph_reference
 from .parity_cases import TEXTS, speech
+from .progress import say
 from .served import ServedEncoder, serve_folder
 from .speed import speed_rows
 
@@ -93,7 +93,7 @@ def quantize(
             shutil.copy(folder / TOKENIZER_FILE, draft)
         allowed = TOLERANCES[precision] if tolerance is None else tolerance
         truth = graph_reference(folder, threads)
-        _say("comparing with float32")
+        say("comparing with float32")
         report = check(draft, record.part, truth, "fast", allowed, threads=threads)
         report.require(f"the graph in {precision}")
         result = replace(
@@ -104,7 +104,7 @@ def quantize(
             parity=report.as_json(),
         )
         write_record(result, draft)
-        _say("timing it beside float32")
+        say("timing it beside float32")
         result = replace(result, speed=_speed(folder, draft, original, threads))
         write_record(result, draft)
     return result
@@ -121,7 +121,7 @@ def _convert(
 ) -> int:
     """Write the graph into `draft`; returns its number of nodes."""
     source, target = folder / record.part["file"], draft / GRAPH_FILE
-    _say(f"converting to {precision}")
+    say(f"converting to {precision}")
     if precision == "float16":
         model = onnx.load(str(source))
         to_half(model, record.float32_scopes)
@@ -196,7 +196,3 @@ def _speed(
         return (*rows, {"device": "cuda", "measured": False, "why": problem.why})
     on_gpu = [serve_folder(each, device="cuda", threads=threads) for each in (folder, draft)]
     return (*rows, *speed_rows(*on_gpu, threads=threads, device="cuda"))
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)

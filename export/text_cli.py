@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from .errors import ExportError
+from .progress import say
 from .random_models import FAMILIES, HEADS, SIZES, random_model
 
 _TEXT = """\
@@ -100,7 +100,7 @@ def _text(options: argparse.Namespace) -> None:
 
     # First, for torch takes seconds to import, and that the hub is out of reach is known before.
     resolve(options.model, options.revision, needs=TEXT_FILES)
-    print("loading torch and transformers", file=sys.stderr, flush=True)
+    say("loading torch and transformers")
     from .hf_text_export import export_text
 
     record = export_text(
@@ -129,7 +129,7 @@ def _random(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.exists() and not _is_replaceable(out):
         raise ExportError(f"{out} holds something else; give a new folder with --out")
-    print("drawing RANDOM WEIGHTS", file=sys.stderr, flush=True)
+    say("drawing RANDOM WEIGHTS")
     random_model(options.family, out, size=options.size, head=options.head, seed=options.seed)
     modality = FAMILIES[options.family].modality
     print(

@@ -25,6 +25,7 @@ from transformers import (
     BertForMaskedLM,
 )
 
+from realtime_ser_export.cli import main
 from realtime_ser_export.encoder_folder import read_record
 from realtime_ser_export.errors import ExportError
 from realtime_ser_export.hf_source import load_weights, read_config
@@ -135,6 +136,8 @@ def test_the_first_token_as_embedding(random_folder: Folder, tmp_path: Path) -> 
         truth = AutoModel.from_pretrained(folder)(**inputs).last_hidden_state[0, 0].numpy()
     got = answers(serve_folder(tmp_path / "out"), ["hi", "and a longer one"])["embedding"][0]
     np.testing.assert_allclose(got, truth, atol=1e-5)
+    # Compared later, it is the same model that is read again.
+    assert main(["parity", str(tmp_path / "out"), "--source", str(folder), "--fast"]) == 0
 
 
 # What is written
@@ -283,6 +286,7 @@ def test_labels_that_exclude_nothing(model: Path, tmp_path: Path) -> None:
     shares = np.exp(got) / np.exp(got).sum()
     probabilities = 1 / (1 + np.exp(-original(model, TEXTS[0])[0].astype(np.float64)))
     np.testing.assert_allclose(shares, probabilities / probabilities.sum(), atol=1e-6)
+    assert main(["parity", str(tmp_path / "out"), "--source", str(model), "--fast"]) == 0
 
 
 # Models that do not fit
