@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-slow lint gpu clean
 
 demo: $(VENV)/runtime
-	$(BIN)/realtime-ser file --realtime $$($(BIN)/python -c "from realtime_ser.samples import sample_path; print(sample_path('demo'))")
+	$(BIN)/realtime-ser file --realtime --asr mini $$($(BIN)/python -c "from realtime_ser.samples import sample_path; print(sample_path('demo'))")
 
 test: $(VENV)/development
 	$(BIN)/ruff check .
