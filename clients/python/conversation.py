@@ -32,6 +32,7 @@ LARGEST_MESSAGE = 32_768
 PING = '{"type": "ping"}'
 _CLOSE = '{"type": "session.close"}'
 _CONFIRM_EVERY_S = 1.0
+_GIVEN_UP = "disconnected"
 
 
 class Conversation:
@@ -66,6 +67,7 @@ class Conversation:
         """`_sent` when confirmation was last asked for."""
         self._open = False
         """Whether this connection has got as far as audio."""
+        self._grace_s = 0.0
         self._ending = False
         self._close_sent = False
 
@@ -120,6 +122,8 @@ class Conversation:
             return event
         if not self._open and isinstance(event, ErrorEvent):
             return self._refuse(event)
+        if isinstance(event, SessionClosed) and event.reason == _GIVEN_UP:
+            return self._given_up(event)
         if event.seq >= 0:
             if event.seq <= self._last_seq:
                 return None
@@ -130,6 +134,7 @@ class Conversation:
     def _note(self, event: Event) -> None:
         if isinstance(event, SessionCreated):
             self.created = event
+            self._grace_s = event.resume_grace_s or 0.0
             self._begin_at(0)
         elif isinstance(event, SessionClosed):
             self.closed = event
@@ -141,15 +146,29 @@ class Conversation:
     def _refuse(self, event: ErrorEvent) -> ErrorEvent | None:
         self.refused = True
         if event.code == "resume_unknown" and self._can_begin_anew:
-            self.created, self._last_seq, self._opening_seq = None, -1, -1
+            self._begin_anew()
             return None
         self.error = ServerError(event.code, event.message, event.retry_after_s)
+        return event
+
+    def _given_up(self, event: SessionClosed) -> SessionClosed | None:
+        """We came back while the server was just ending the session."""
+        self.refused = True
+        if self._can_begin_anew:
+            self._begin_anew()
+            return None
+        self.error = ServerError(
+            _GIVEN_UP, "the server gave the session up before we were back; open a new one"
+        )
         return event
 
     @property
     def _can_begin_anew(self) -> bool:
         """Whether another session would tell all that this one would have, and nothing twice."""
         return self._kept_from == 0 and self._last_seq <= self._opening_seq
+
+    def _begin_anew(self) -> None:
+        self.created, self._last_seq, self._opening_seq = None, -1, -1
 
     def _resume(self, event: SessionResumed) -> None:
         received = event.received_samples * self._bytes_per_frame
@@ -186,13 +205,13 @@ class Conversation:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Changes whenever something new was heard of the server."""
-        return self._last_seq, self._kept_from
+        """Changes whenever the server gets on with the session; opening it is no progress."""
+        return self._kept_from, max(self._last_seq, self._opening_seq)
 
     @property
     def resume_grace_s(self) -> float:
         """How long the server waits for us after a drop."""
-        return (self.created.resume_grace_s or 0.0) if self.created else 0.0
+        return self._grace_s
 
     @property
     def is_kept_alive(self) -> bool:

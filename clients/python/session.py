@@ -319,11 +319,12 @@ class Session:
         try:
             while self._conversation.closed is None and not self._conversation.refused:
                 self._take(await websocket.recv())
-            # the server closes first, or it would keep the session for us to come back to
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            # the server closes first, or it would keep the session for us to come back to; but it
+            # may have stopped to read, and then would wait for our answer behind our audio
+            async with asyncio.timeout(_ABORT_TIMEOUT_S):
                 await websocket.wait_closed()
         except TimeoutError:
-            await websocket.close()
+            websocket.transport.abort()
         except ConnectionClosed as error:
             if error.rcvd is not None and error.rcvd.code == _REPLACED:
                 raise ConnectionLostError(
