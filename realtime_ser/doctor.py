@@ -37,6 +37,7 @@ _PACKAGES = (
     "sounddevice",
     "soxr",
     "websockets",
+    "prometheus-client",
     "rich",
     "av",
     "huggingface-hub",

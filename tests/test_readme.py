@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from realtime_ser.cli import main
-from realtime_ser.config import SPECS
+from realtime_ser.config import ALL_SPECS
 from realtime_ser.samples import sample_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,16 +33,24 @@ def test_its_links_and_pictures_are_there() -> None:
 
 def test_its_flags_and_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     said = ""
-    for command in ("file", "listen", "pipe", "doctor", "config"):
+    for command in ("file", "listen", "pipe", "serve", "doctor", "config", "schema"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         said += capsys.readouterr().out
-    # pip's, ffmpeg's and arecord's own flags stand in the README too
-    foreign = {"--no-deps", "--force-reinstall", "--data", "--out", "--unknown"}
+    # the flags of pip, websocat and others stand in the README too
+    foreign = {
+        "--no-deps",
+        "--force-reinstall",
+        "--no-close",
+        "--binary",
+        "--data",
+        "--out",
+        "--unknown",
+    }
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)) - foreign:
         assert flag in said, flag
     for variable in re.findall(r"REALTIME_SER_([A-Z_]+)=", README):
-        assert variable.lower() in SPECS
+        assert variable.lower() in ALL_SPECS
     for command in re.findall(r"`realtime-ser ([a-z]+)", README):
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])

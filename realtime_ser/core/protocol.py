@@ -126,7 +126,7 @@ class SessionProtocol:
         Raises:
             RemoteProtocolError: it breaks the rules; the session is to end.
         """
-        if isinstance(message, bytes):
+        if not isinstance(message, str):
             return self._receive_audio(message, now_s)
         if self.state is State.ENDED:
             try:

@@ -37,6 +37,28 @@ class Connection:
 
     async def run(self) -> bool:
         """Carry messages until either side ends; whether the client has got all there was."""
+        if not self._replaced:
+            await self._carry()
+        self.done.set()
+        websocket, session = self._websocket, self._session
+        if self._replaced:
+            await websocket.close(CLOSE_POLICY, "the session was resumed elsewhere")
+            return False
+        for task in self._tasks:
+            fault = None if task.cancelled() else task.exception()
+            if fault is not None and not isinstance(fault, ConnectionClosed | TimeoutError):
+                raise fault
+        sending, _ = self._tasks
+        if not sending.cancelled() and sending.exception() is None:
+            await websocket.close(session.close_code, session.close_reason)
+            return websocket.close_code == session.close_code
+        if websocket.close_code in _CLEAN_CLOSES:
+            session.end("eof")
+        # a client that takes nothing would not take part in closing either
+        websocket.transport.abort()
+        return False
+
+    async def _carry(self) -> None:
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
         try:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -44,19 +66,6 @@ class Connection:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-            self.done.set()
-        sending, _ = self._tasks
-        if self._replaced:
-            await self._websocket.close(CLOSE_POLICY, "the session was resumed elsewhere")
-            return False
-        if not sending.cancelled() and sending.exception() is None:
-            await self._websocket.close(self._session.close_code, self._session.close_reason)
-            return self._websocket.close_code == self._session.close_code
-        if self._websocket.close_code in _CLEAN_CLOSES:
-            self._session.end("eof")
-        # a client that takes nothing would not take part in closing either
-        self._websocket.transport.abort()
-        return False
 
     def replace(self) -> None:
         """The client has come back elsewhere: let go of the session."""

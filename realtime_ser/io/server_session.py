@@ -43,10 +43,6 @@ class Engine(Protocol):
         """Load and warm up the models; blocks, and may be called again."""
         ...
 
-    def close(self) -> None:
-        """End the threads."""
-        ...
-
     def new_stream(self, stream_id: str, settings: Settings, clock: Clock) -> Stream:
         """A stream of its own."""
         ...

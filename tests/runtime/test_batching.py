@@ -12,9 +12,9 @@ from realtime_ser.runtime.batching import AnalysisWorker, Outcome
 from realtime_ser.types import Analysis, AnalysisJob, JobKind, Utterance
 
 
-def job(number: int, kind: JobKind) -> AnalysisJob:
-    samples = np.full(480, number, np.int16)
-    return AnalysisJob(number, Utterance(number, 0, 480, samples, 480), 0, kind)
+def job(number: int, kind: JobKind, length: int = 480) -> AnalysisJob:
+    samples = np.full(length, number, np.int16)
+    return AnalysisJob(number, Utterance(number, 0, length, samples, length), 0, kind)
 
 
 class GatedAnalyzer:
@@ -87,3 +87,48 @@ def test_an_analyzer_that_breaks_its_promise_becomes_an_inference_error() -> Non
         outcome = done.get(timeout=30)
     assert isinstance(outcome, InferenceError)
     assert "oops" in str(outcome)
+
+
+def test_streams_take_turns_each_in_its_order() -> None:
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer, max_batch=2) as worker:
+        worker.submit(job(0, JobKind.PARTIAL), done.put)
+        assert analyzer.started.wait(30)
+        for number, stream in enumerate("aaaabc", start=1):
+            worker.submit(job(number, JobKind.FINAL), done.put, stream)
+        analyzer.gate.set()
+        for _ in range(7):
+            done.get(timeout=30)
+    assert analyzer.batches == [[0], [1, 5], [6, 2], [3, 4]]
+
+
+def test_what_runs_together_is_of_much_the_same_length() -> None:
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer, max_batch=4) as worker:
+        worker.submit(job(0, JobKind.PARTIAL), done.put)
+        assert analyzer.started.wait(30)
+        for number, length in enumerate([600, 5000, 1000, 8000, 700], start=1):
+            worker.submit(job(number, JobKind.FINAL, length), done.put, stream=number)
+        analyzer.gate.set()
+        for _ in range(6):
+            done.get(timeout=30)
+    assert analyzer.batches == [[0], [1, 3, 5], [2, 4]]
+
+
+def test_it_is_known_how_much_waits_and_what_ran() -> None:
+    ran: list[tuple[JobKind, int]] = []
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer) as worker:
+        worker.observer = lambda kind, analyses: ran.append((kind, len(analyses)))
+        worker.submit(job(0, JobKind.PARTIAL), done.put)
+        assert analyzer.started.wait(30)
+        assert worker.final_wait_s() == 0.0
+        worker.submit(job(1, JobKind.FINAL), done.put, "a")
+        worker.submit(job(2, JobKind.FINAL), done.put, "b")
+        assert (worker.waiting(JobKind.FINAL), worker.waiting(JobKind.PARTIAL)) == (2, 0)
+        assert worker.final_wait_s() > 0.0
+        analyzer.gate.set()
+        for _ in range(3):
+            done.get(timeout=30)
+    assert ran == [(JobKind.PARTIAL, 1), (JobKind.FINAL, 2)]
+    assert worker.final_wait_s() == 0.0
