@@ -126,6 +126,8 @@ class Recognizer:
             bundle, provider, threads=settings.threads, transcriber=transcriber
         )
         analyzer.warm_up(settings.max_utterance_s)
+        # loads Silero, which all streams share: not when the first of them begins
+        create_speech_detector(settings)
         described = bundle.description
         self._description = StreamDescription(
             bundle={

@@ -30,9 +30,11 @@ class StreamOptions:
         1, "interleaved channels; their mean is heard", low=1, high=MAXIMUM_CHANNELS
     )
     end_after_s: float = setting(
-        0.0, "once audio came, end the session after this long without a message; 0 never does",
-        low=0, high=3600,
-    )  # fmt: skip
+        0.0,
+        "once audio came, end the session after this long without a message; 0 never does",
+        low=0,
+        high=3600,
+    )
 
 
 OPTION_SPECS = specs_of(StreamOptions)

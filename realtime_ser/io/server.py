@@ -243,7 +243,7 @@ class RecognitionServer:
                 "no token, or a wrong one; send it as Authorization: Bearer TOKEN, as the "
                 "subprotocol realtime-ser.token.TOKEN beside realtime-ser.v1, or as ?token=TOKEN",
             )
-        session = self._find(opening.resume) if opening.resume else self._open(opening)
+        session = self._open(opening) if opening.resume is None else self._find(opening.resume)
         connection = Connection(websocket, session, self._settings.idle_timeout_s)
         before = self._connections.get(session.token)
         self._connections[session.token] = connection
@@ -251,7 +251,7 @@ class RecognitionServer:
             self._expiries.pop(session.token).cancel()
         has_all = False
         try:
-            if opening.resume:
+            if opening.resume is not None:
                 if before is not None:
                     before.replace()
                     await before.done.wait()

@@ -96,7 +96,7 @@ def is_origin_allowed(settings: ServerSettings, headers: Headers) -> bool:
     origins = headers.get_all("Origin")
     if not origins:
         return True
-    allowed = {origin.strip().rstrip("/") for origin in settings.origins.split(",")}
+    allowed = {origin.strip().rstrip("/") for origin in settings.origins.split(",")} - {""}
     if "*" in allowed or allowed.issuperset(origins):
         return True
     hosts = headers.get_all("Host")

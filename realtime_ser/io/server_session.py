@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from realtime_ser.core.events import Event, Pong, SessionResumed
 from realtime_ser.core.options import SessionConfig
 from realtime_ser.core.protocol import (
     CLOSE_GOING_AWAY,
+    CLOSE_INTERNAL,
     CLOSE_NORMAL,
     Action,
     Configured,
@@ -30,6 +32,8 @@ from realtime_ser.runtime.batching import AnalysisWorker
 from realtime_ser.runtime.live import ArrivalClock, LiveStream
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Clock, Notice, Stream, StreamDescription, error_code
+
+_LOGGER = logging.getLogger(__name__)
 
 SHUTDOWN = "server_shutdown"
 
@@ -188,7 +192,12 @@ class ServerSession:
     async def _finish(
         self, reason: str, error: RealtimeSERError | None, notice: Notice | None
     ) -> None:
-        await self._live.finish(reason, error, notice)
+        try:
+            await self._live.finish(reason, error, notice)
+        except Exception as fault:  # a fault of ours must not leave a session that never ends
+            _LOGGER.error("a session could not be finished: %r; report this", fault)
+            reason, self.close_code, self.close_reason = "internal", CLOSE_INTERNAL, "internal"
+            self._live.abandon()
         self.finished = True
         self._metrics.closed("error" if error else reason, self._replay.dropped_partials)
         self._changed.set()

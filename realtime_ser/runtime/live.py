@@ -193,30 +193,28 @@ class LiveStream:
                 self._loop.call_soon_threadsafe(self._pass_on, events, session.finished)
 
     def _stamped(self, events: list[Event]) -> list[Event]:
-        stamped: list[Event] = []
-        for event in self._stream.stamped(events, time.perf_counter()):
-            stamped.append(event)
-            if isinstance(event, EmotionFinal) and event.timings is not None:
-                stamped += self._lag_warning(event)
-        return stamped
+        now_s = time.perf_counter()
+        stamped = self._stream.stamped(events, now_s)
+        finals = [event for event in stamped if isinstance(event, EmotionFinal)]
+        warnings = [warning for final in finals if (warning := self._lag_warning(final))]
+        return stamped + self._stream.stamped(warnings, now_s)
 
-    def _lag_warning(self, final: EmotionFinal) -> list[Event]:
-        """Say it when finals begin to come late, not with every one of them."""
-        assert final.timings is not None  # the caller looked
+    def _lag_warning(self, final: EmotionFinal) -> WarningEvent | None:
+        """Said when finals begin to come late, and not again until they came in time."""
         account = final.timings
+        assert account is not None  # it was stamped
         late_ms = account.end_of_speech_to_emit - account.critical["hangover"]
         limit_ms = self._stream.settings.lag_warning_ms
         was_lagging, self._lagging = self._lagging, late_ms > limit_ms / (1 + self._lagging)
         if was_lagging or not self._lagging:
-            return []
-        warning = WarningEvent(
+            return None
+        return WarningEvent(
             audio_end=final.audio_end,
             code="lagging",
             message=f"results come {late_ms / 1000:.1f} s late: there is more to do than this "
             "machine can, or audio comes faster than real time; a smaller transcription model "
             "costs less, and so do partials switched off",
         )
-        return self._stream.stamped([warning], time.perf_counter())
 
     # on the loop
 

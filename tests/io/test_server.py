@@ -224,7 +224,15 @@ def test_bad_messages_end_their_session_and_no_other(recognizer: Recognizer, nam
 
 @pytest.mark.parametrize(
     "query",
-    ["encoding=opus", "channels=0", "colour=red", "resume=nobody", "last_seq=1", "asr=tiny"],
+    [
+        "encoding=opus",
+        "channels=0",
+        "colour=red",
+        "resume=nobody",
+        "resume=",
+        "last_seq=1",
+        "asr=tiny",
+    ],
 )
 def test_a_bad_query_is_refused_with_a_reason(recognizer: Recognizer, query: str) -> None:
     async def scenario() -> Heard:

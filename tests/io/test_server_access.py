@@ -117,6 +117,7 @@ OUR_PAGE = {"Origin": "http://127.0.0.1:8765", "Host": "127.0.0.1:8765"}
         ({}, {**OUR_PAGE, "Origin": "null"}, False),
         ({}, {**OUR_PAGE, "Origin": "http://[" }, False),
         ({}, {"Origin": "http://127.0.0.1:8765"}, False),
+        ({}, {**OUR_PAGE, "Origin": ""}, False),
         # a name of an attacker that leads to loopback
         ({}, {"Origin": "http://evil.example:1", "Host": "evil.example:1"}, False),
         ({"host": "0.0.0.0"}, {"Origin": "http://pc.lan:1", "Host": "pc.lan:1"}, True),

@@ -118,6 +118,7 @@ def test_being_late_is_said_once_until_it_is_over() -> None:
     told = run(scenario, lag_warning_ms=1.0)
     assert [event.type for event in told].count("emotion.final") == 3
     assert [event.type for event in told].count("warning") == 1
+    assert [event.seq for event in told] == list(range(len(told)))
     # ... and none by a year
     assert "warning" not in [event.type for event in run(scenario, lag_warning_ms=1e9)]
 
