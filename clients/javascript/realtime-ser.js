@@ -200,8 +200,8 @@ export class Session extends EventTarget {
       const unreachable = () =>
         new RealtimeSERError(
           "unreachable",
-          `no answer from ${address.host}; is realtime-ser serve running there, and may this ` +
-            "page connect to it?",
+          `no answer from ${address.host}; see that realtime-ser serve runs there, and that its ` +
+            "--origins allow this page",
         );
       const timer = setTimeout(() => {
         reject(unreachable());

@@ -14,6 +14,11 @@ const TAKE_SETTINGS = { hangover_ms: 3000 };
 const FRAME_MS = 50;
 const LEVEL_FLOOR_DBFS = -60;
 
+const LOST =
+  "The connection was lost, and the server no longer has the session. What it said until then is " +
+  "here; start a new one to go on.";
+const LOST_CODES = ["resume_unknown", "resume_impossible"];
+
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let state = newState();
@@ -30,8 +35,6 @@ let again = null;
 
 /** Open a session for a source; `settings` as the protocol has them. */
 async function begin(settings) {
-  hideProblem();
-  $("notes").replaceChildren();
   setStatus("waiting", "connecting");
   const session = await connect(new URL("v1/stream", location.href).href, { settings, token });
   state = newState();
@@ -49,16 +52,18 @@ async function begin(settings) {
 async function run(retry, source) {
   if (running) return;
   again = retry;
-  const job = { over: false, release: [] };
+  const job = newJob();
   running = job;
+  hideProblem();
+  $("notes").replaceChildren();
   showControls();
   try {
     await source(job);
-    setStatus("waiting", "finishing");
+    if (job.session) setStatus("waiting", "finishing");
     await job.session?.close();
-    showTotals();
+    showTotals(job.session !== null);
   } catch (error) {
-    if (job.session === undefined || error.code !== "aborted") showProblem(error);
+    if (error.code !== "aborted") showProblem(error);
     setStatus("idle", "stopped");
   } finally {
     for (const release of job.release) release();
@@ -70,55 +75,62 @@ async function run(retry, source) {
   }
 }
 
-const listen = () =>
-  run(listen, async (job) => {
-    await fromMicrophone(job, {}, () => new Promise((resolve) => (job.stop = resolve)));
+function newJob() {
+  const job = { session: null, over: false, countdown: false, release: [] };
+  job.stopped = new Promise((resolve) => {
+    job.stop = () => {
+      job.over = true;
+      resolve();
+    };
   });
+  return job;
+}
+
+const listen = () => run(listen, (job) => fromMicrophone(job, {}));
 
 const record = () =>
-  run(record, async (job) => {
-    await fromMicrophone(job, TAKE_SETTINGS, async () => {
-      const enough = new Promise((resolve) => (job.stop = resolve));
-      job.onSent = () => {
-        const left = Math.ceil(TAKE_S - sentS);
-        setStatus("speech", left > 0 ? `speak: ${left}` : "finishing");
-        if (left <= 0) job.stop();
-      };
-      await enough;
-    });
+  run(record, (job) => {
+    job.countdown = true;
+    return fromMicrophone(job, TAKE_SETTINGS);
   });
 
-async function fromMicrophone(job, settings, untilDone) {
+async function fromMicrophone(job, settings) {
   setStatus("waiting", "asking for the microphone");
-  const microphone = await Microphone.open($("device").value);
-  job.release.push(() => microphone.close());
+  const opening = Microphone.open($("device").value);
+  job.release.push(() => opening.then((microphone) => microphone.close(), () => {}));
+  // whoever has to allow it may rather press Stop
+  const microphone = await Promise.race([opening, job.stopped]);
+  if (job.over) return;
   showDevices();
   const early = []; // what is said while we connect
   let hear = (block) => early.push(block);
   microphone.start((block) => hear(block));
-  const session = await begin({ ...settings, sample_rate_hz: microphone.sampleRate });
-  job.session = session;
-  const ended = new Promise((resolve) => session.on("end", resolve));
-  const done = untilDone();
   microphone.onEnded(() => {
     showProblem(new AudioProblem("The microphone was taken away. What it gave until then is kept."));
     job.stop();
   });
+  const session = await begin({ ...settings, sample_rate_hz: microphone.sampleRate });
+  job.session = session;
+  session.on("end", job.stop);
   showPhase();
   hear = (block) => {
     if (job.over) return;
     session.send(block);
     sent(block, microphone.sampleRate);
-    job.onSent?.();
+    if (job.countdown) countDown(job);
   };
   early.forEach(hear);
-  await Promise.race([done, ended]);
-  job.over = true;
+  await job.stopped;
+}
+
+function countDown(job) {
+  const leftS = Math.ceil(TAKE_S - sentS);
+  if (leftS > 0) setStatus("speech", `speak: ${leftS}`);
+  else job.stop();
 }
 
 const fromFile = (file) =>
   run(() => fromFile(file), async (job) => {
-    job.stop = () => (job.over = true);
     setStatus("waiting", `decoding ${file.name}`);
     const recording = await Recording.decode(file);
     const session = await begin({ sample_rate_hz: recording.sampleRate });
@@ -127,7 +139,7 @@ const fromFile = (file) =>
     showPhase();
     const pace = $("pace").value;
     realTime = pace !== "fast";
-    if (pace === "real") job.release.push(play(recording));
+    if (pace === "real") job.release.push(play(file));
     await recording.stream((block) => session.send(block), {
       realTime,
       isOver: () => job.over,
@@ -155,7 +167,7 @@ function receive(event) {
 // what the page says
 
 function showPhase() {
-  if (!running || running.over || running.onSent) return;
+  if (!running || running.over || running.countdown) return;
   setStatus(state.speaking ? "speech" : "live", state.speaking ? "hearing speech" : "listening");
 }
 
@@ -164,10 +176,17 @@ function setStatus(phase, text) {
   $("status-text").textContent = text;
 }
 
-function showTotals() {
-  const { utterances, speech_seconds: speechS, audio_seconds: audioS } = state.closed;
+function showTotals(began) {
+  if (!began) {
+    setStatus("idle", "ready");
+    return;
+  }
+  const { utterances, speech_seconds: speechS } = state.closed;
   const count = utterances === 1 ? "1 utterance" : `${utterances} utterances`;
-  setStatus("idle", `done: ${count}, ${speechS.toFixed(1)} s of speech in ${audioS.toFixed(1)} s`);
+  setStatus("idle", `done: ${count}, ${speechS.toFixed(1)} s of speech`);
+  if (state.closed.reason === "server_shutdown") {
+    $("notes").textContent = "The server is being stopped. What it heard until then is here.";
+  }
 }
 
 function showModel({ bundle, providers, asr }) {
@@ -189,24 +208,30 @@ function showControls() {
 }
 
 function showProblem(error) {
-  const known = error instanceof AudioProblem || error instanceof RealtimeSERError;
   const asksToken = error.code === "unauthorized";
-  $("problem-text").textContent = asksToken
-    ? token
-      ? "The server does not know that token. Check it, and try again."
-      : "This server asks for a token. Its operator has it."
-    : sentence(known ? error.message : `Something went wrong: ${error.message}`) +
-      (error.retryAfterS ? ` Worth trying again in ${error.retryAfterS} s.` : "");
+  $("problem-text").textContent = explain(error);
   $("token-form").hidden = !asksToken;
   $("problem").hidden = false;
   if (asksToken) $("token").focus();
 }
 
+/** What went wrong, and what to do, to a person. */
+function explain(error) {
+  if (error.code === "unauthorized") {
+    return token
+      ? "The server does not know that token. Check it, and try again."
+      : "This server asks for a token. Its operator has it.";
+  }
+  if (LOST_CODES.includes(error.code)) return LOST;
+  if (error instanceof AudioProblem) return error.message;
+  if (!(error instanceof RealtimeSERError)) return `Something went wrong: ${error.message}`;
+  const later = error.retryAfterS ? ` Worth trying again in ${error.retryAfterS} s.` : "";
+  return `${error.message[0].toUpperCase()}${error.message.slice(1)}.${later}`;
+}
+
 function hideProblem() {
   $("problem").hidden = true;
 }
-
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`;
 
 function showLevel(dbfs) {
   $("level").style.width = `${Math.max(0, 100 * (1 - dbfs / LEVEL_FLOOR_DBFS))}%`;
@@ -271,8 +296,7 @@ $("file").addEventListener("change", () => {
 });
 $("stop").addEventListener("click", () => {
   if (running.over) running.session?.abort(); // the second time: do not wait for what is left
-  running.over = true;
-  running.stop?.();
+  running.stop();
 });
 $("dismiss").addEventListener("click", hideProblem);
 $("token-form").addEventListener("submit", (event) => {

@@ -94,7 +94,6 @@ export class Recording {
   }
 
   constructor(buffer) {
-    this.buffer = buffer;
     this.sampleRate = buffer.sampleRate;
     this.durationS = buffer.duration;
     const channels = Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i));
@@ -125,14 +124,15 @@ export class Recording {
   }
 }
 
-/** Plays a recording to whoever watches; returns what stops it. */
-export function play(recording) {
-  const context = new AudioContext();
-  const source = context.createBufferSource();
-  source.buffer = recording.buffer;
-  source.connect(context.destination);
-  source.start();
-  return () => context.close();
+/** Plays a file to whoever watches; returns what stops it. */
+export function play(file) {
+  const address = URL.createObjectURL(file);
+  const player = new Audio(address);
+  player.play().catch(() => {}); // a browser that forbids sound still shows what there is to see
+  return () => {
+    player.pause();
+    URL.revokeObjectURL(address);
+  };
 }
 
 /** RMS of samples in dB below full scale. */

@@ -1,9 +1,10 @@
 /** The two pictures: probabilities over time on a canvas, the affect plane as SVG. */
 
 import { colour, variable } from "./colours.js";
-import { clock, percent, verdict } from "./state.js";
+import { clock, percent } from "./state.js";
 
-const LIVE_SPAN_MS = 45_000;
+const LIVE_MS_PER_PIXEL = 65;
+const LONGEST_LIVE_SPAN_MS = 45_000;
 const SHORTEST_SPAN_MS = 15_000;
 const TOP = 36;
 const BOTTOM = 20;
@@ -27,8 +28,11 @@ export function drawTimeline(canvas, state, nowMs) {
   g.font = `11px ${style.fontFamily}`;
 
   // live, the window moves on; once it is over, all of it is shown
-  const endMs = state.closed ? Math.max(nowMs, SHORTEST_SPAN_MS) : Math.max(nowMs, LIVE_SPAN_MS);
-  const startMs = state.closed ? 0 : endMs - LIVE_SPAN_MS;
+  const spanMs = state.closed
+    ? Math.max(nowMs, SHORTEST_SPAN_MS)
+    : Math.min(LONGEST_LIVE_SPAN_MS, LIVE_MS_PER_PIXEL * width);
+  const endMs = Math.max(nowMs, spanMs);
+  const startMs = endMs - spanMs;
   const x = (ms) => LEFT + ((ms - startMs) / (endMs - startMs)) * (width - LEFT);
   const y = (share) => TOP + (1 - share) * (height - TOP - BOTTOM);
 
@@ -37,10 +41,12 @@ export function drawTimeline(canvas, state, nowMs) {
   g.beginPath();
   g.rect(LEFT, 0, width - LEFT, height);
   g.clip();
+  let free = LEFT;
   state.utterances.forEach((utterance, i) => {
     if (utterance.endMs < startMs || !utterance.estimates.length) return;
     drawBands(g, utterance, x, y, paint);
-    drawVerdict(g, utterance, x, x(state.utterances[i + 1]?.startMs ?? endMs), paint);
+    const right = x(state.utterances[i + 1]?.startMs ?? endMs);
+    free = drawVerdict(g, utterance, { left: x(utterance.startMs), free, right }, paint);
   });
   if (!state.closed && state.session) {
     g.fillStyle = paint("--quiet");
@@ -100,20 +106,23 @@ function drawBands(g, utterance, x, y, paint) {
   g.globalAlpha = 1;
 }
 
-/** Label and confidence above the bands, as far as there is room before the next ones. */
-function drawVerdict(g, utterance, x, right, paint) {
-  if (!utterance.emotion) return;
-  const left = Math.max(LEFT, x(utterance.startMs));
-  const fits = (text) => g.measureText(text).width <= right - left - 6;
-  const words = utterance.abstained ? ["unsure", "?"] : [verdict(utterance), utterance.emotion.top];
-  const word = words.find(fits);
+/**
+ * Label and confidence above the bands, as far as there is room between the words before, which end
+ * at `free`, and the next utterance; returns where these end.
+ */
+function drawVerdict(g, utterance, { left, free, right }, paint) {
+  if (!utterance.emotion) return free;
   const sure = percent(utterance.confidence);
+  const widthOf = (text) => Math.max(g.measureText(text).width, g.measureText(sure).width);
+  const word = utterance.abstained ? "unsure" : utterance.emotion.top;
+  if (widthOf(word) > right - free - 6) return free;
+  const at = Math.max(free, Math.min(left, right - 6 - widthOf(word)));
   g.textAlign = "left";
-  if (!word || !fits(sure)) return;
   g.fillStyle = paint(utterance.final ? "--ink" : "--quiet");
-  g.fillText(word, left, TOP - 23);
+  g.fillText(word, at, TOP - 23);
   g.fillStyle = paint("--quiet");
-  g.fillText(sure, left, TOP - 9);
+  g.fillText(sure, at, TOP - 9);
+  return at + widthOf(word) + 8;
 }
 
 const SVG = "http://www.w3.org/2000/svg";

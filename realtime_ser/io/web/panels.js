@@ -130,7 +130,7 @@ export function drawMood({ rolling }) {
   const words = ranked.slice(0, 3).map(([label, share]) => `${label} ${percent(share)}`);
   $("mood").replaceChildren(
     words[0],
-    make("span", { textContent: `, ${words.slice(1).join(", ")}` }),
+    make("span", { textContent: words.slice(1).join(", ") }),
   );
   bar.replaceChildren(
     ...Object.entries(rolling.emotion.probabilities).map(([label, share]) => {
