@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .encoder_folder import (
     GRAPH_FILE,
+    PRECISIONS,
     TOKENIZER_FILE,
     EncoderRecord,
     graph_files,
@@ -102,17 +103,11 @@ def export_encoder(part: PartRecipe, model: str | None, out: Path) -> None:
 def in_precision(part: PartRecipe, folder: Path, work: Path) -> Path:
     """The encoder in the recipe's precision: `folder`, or a new one under `work`.
 
-    Raises:
-        ExportError: it is in another one than float32 already.
+    One that was quantised already is taken as it is: whoever brings it has chosen, and it was held
+    against its graph in float32 when it was made.
     """
-    precision = read_record(folder).precision
-    if precision == part.precision:
+    if read_record(folder).precision in (*PRECISIONS[1:], part.precision):
         return folder
-    if precision != "float32":
-        raise ExportError(
-            f"{folder} is in {precision}, the recipe wants {part.precision} for {part.name}; give "
-            "its float32 folder, or change the recipe's precision"
-        )
     from .parity import TOLERANCES
     from .quantize import quantize
 

@@ -35,7 +35,9 @@ from realtime_ser_export.errors import ExportError
 from realtime_ser_export.fusion_head import build_head
 from realtime_ser_export.hf_audio import load_audio
 from realtime_ser_export.hf_text import load_text
+from realtime_ser_export.parity import with_error
 from realtime_ser_export.place_encoder import export_encoder, place
+from realtime_ser_export.quantize import quantize
 from realtime_ser_export.recipe import read_recipe
 from realtime_ser_export.recipe_description import AffectRecipe, Recipe
 from realtime_ser_export.served import serve_folder
@@ -260,6 +262,13 @@ def test_a_recipe_in_another_precision(
     np.testing.assert_allclose(probabilities, np.array([angry, sad]) / (angry + sad), atol=0.05)
     assert f"| {precision} |" in bundle.file("MODEL_CARD.md").read_text(encoding="utf-8")
     assert "audio, speed:" in bundle.file("MODEL_CARD.md").read_text(encoding="utf-8")
+    # Whoever brings a quantised encoder has chosen it, whatever the recipe says.
+    quantize(encoders["audio"], tmp_path / "own", precision, tolerance=with_error(precision, 0.5))
+    asked = dataclasses.replace(
+        changed, audio=(dataclasses.replace(changed.audio[0], precision="float32"),)
+    )
+    brought = compose(asked, tmp_path / "again", Ingredients(encoders={"audio": tmp_path / "own"}))
+    assert f"| {precision} |" in brought.file("MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_what_is_random_or_untrained_says_so(composed: Callable[[str], Bundle]) -> None:
