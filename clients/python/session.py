@@ -113,6 +113,7 @@ class Session:
         self._running: asyncio.Task[None] | None = None
         self._websocket: ClientConnection | None = None
         self._closing = False
+        self._aborted = False
         self._failure: ClientError | None = None
         self._failure_told = False
         self._waits_s = backoff.waits_s()
@@ -136,15 +137,12 @@ class Session:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Close as `close` does; after an exception, without waiting for the rest."""
+        """Close as `close` does; after an exception, as `abort` does."""
         try:
-            if error is None and not self._failure_told:
+            if error is None and not self._failure_told and not self._aborted:
                 await self.close()
         finally:
-            if self._running is not None:
-                self._running.cancel()
-                await asyncio.wait([self._running])
-            await self._hang_up()
+            await self.abort()
 
     # for the user
 
@@ -189,7 +187,10 @@ class Session:
 
         Raises:
             ServerError, ConnectionLostError: the session has failed.
+            SessionEndedError: it was aborted.
         """
+        if self._aborted:
+            raise SessionEndedError("the session was aborted; open a new one")
         self._closing = True
         self._conversation.end_audio()
         self._to_send.set()
@@ -199,6 +200,14 @@ class Session:
         closed = self._conversation.closed
         assert closed is not None  # or there would be a failure
         return closed
+
+    async def abort(self) -> None:
+        """End the session without waiting for what is still to be told."""
+        self._aborted = self._closing = True
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        await self._hang_up()
 
     def received(self) -> list[Event]:
         """The events that have come and were not read yet, without waiting."""
