@@ -296,16 +296,29 @@ def test_a_half_closed_connection_is_a_dropped_one(recognizer: Recognizer) -> No
 
 def test_rubbish_on_the_port_harms_nobody(recognizer: Recognizer) -> None:
     async def scenario() -> None:
-        async with serving(recognizer, handshake_timeout_s=0.05) as served:
+        async with serving(recognizer) as served:
             host, port = served.page.removeprefix("http://").rstrip("/").split(":")
             for rubbish in (b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9\r\n\r\n", bytes(100_000)):
                 reader, writer = await asyncio.open_connection(host, int(port))
                 writer.write(rubbish)
                 with contextlib.suppress(ConnectionError):
-                    await reader.read()  # until the server closes, at the latest when time is up
+                    writer.write_eof()
+                    await reader.read()
                 writer.close()
             heard = await talk(served.address, [*pieces(PCM, 3200), CLOSE])
         assert_same(heard.events, reference(recognizer, sample(), 16000))
+
+    asyncio.run(scenario())
+
+
+def test_who_says_nothing_is_not_waited_for(recognizer: Recognizer) -> None:
+    async def scenario() -> None:
+        async with serving(recognizer, handshake_timeout_s=0.05) as served:
+            host, port = served.page.removeprefix("http://").rstrip("/").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
 
     asyncio.run(scenario())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -357,5 +356,5 @@ def test_a_server_that_cannot_finish_stops_in_time() -> None:
         with pytest.raises(ConnectionClosed):
             await read(websocket, "session.closed")
 
-    with GatedEngine(is_open=False) as engine, contextlib.suppress(ConnectionClosed):
+    with GatedEngine(is_open=False) as engine:
         asyncio.run(scenario())
