@@ -103,8 +103,6 @@ class Listener:
                     await self._on_error(error)
                 if isinstance(error, ServerError) and error.code in _HOPELESS:
                     return
-            finally:
-                self._session = None
             await asyncio.sleep(next(waits_s))
 
     async def _follow(self, session: Session, blocks: asyncio.Queue[bytes]) -> None:
@@ -116,6 +114,8 @@ class Listener:
                 if self._on_event is not None:
                     await self._on_event(event)
         finally:
+            if self._session is session:  # not that of another format, which may be there by now
+                self._session = None
             sending.cancel()
             await asyncio.wait([sending])
 

@@ -75,7 +75,7 @@ class EmotionProcessor(FrameProcessor):
     async def cleanup(self) -> None:
         """Stop listening, however the pipeline came to its end."""
         await self._listener.close()
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call,unused-ignore]
 
     def _tell(self, frame: LLMContextFrame) -> None:
         message = _last_user_message(frame.context)

@@ -284,9 +284,11 @@ class Session:
 
     async def _hang_up(self) -> None:
         if self._websocket is not None:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_ABORT_TIMEOUT_S):
                     await self._websocket.close()
+            except TimeoutError:
+                self._websocket.transport.abort()
 
     async def _open(self, websocket: ClientConnection) -> None:
         """Read until the session is there."""

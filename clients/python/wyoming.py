@@ -202,7 +202,7 @@ class _Command:
 async def _describe(options: Options) -> Info:
     attribution = Attribution(name="realtime-ser", url="")
     languages = sorted(await _asr_languages(options) or options.languages)
-    shared = {"attribution": attribution, "installed": True, "version": __version__}
+    shared: dict[str, Any] = {"attribution": attribution, "installed": True, "version": __version__}
     name, description = "realtime-ser", "Transcripts that say how the speaker sounds"
     model = AsrModel(name=name, description=description, languages=languages, **shared)
     return Info(asr=[AsrProgram(name=name, description=description, models=[model], **shared)])
