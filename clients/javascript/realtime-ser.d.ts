@@ -1,4 +1,10 @@
-import type { EventsByType, ServerEvent, SessionClosed, SessionCreated, Settings } from "./events.js";
+import type {
+  EventsByType,
+  ServerEvent,
+  SessionClosed,
+  SessionCreated,
+  Settings,
+} from "./events.js";
 
 export * from "./events.js";
 

@@ -1,7 +1,8 @@
 /**
  * Client of a realtime-ser server, for browsers and Node 20 or later. No dependencies.
  *
- *     const session = await connect("ws://127.0.0.1:8765", { settings: { sample_rate_hz: 48000 } });
+ *     const settings = { sample_rate_hz: 48000 };
+ *     const session = await connect("ws://127.0.0.1:8765", { settings });
  *     session.on("emotion.final", (event) => console.log(event.emotion?.top, event.confidence));
  *     await session.send(float32Samples);
  *     const totals = await session.close();
@@ -223,12 +224,13 @@ export class Session extends EventTarget {
           resolve();
         }
       });
-      socket.addEventListener("error", () => {}); // a close follows, which is dealt with
-      socket.addEventListener("close", ({ code, reason }) => {
+      const gone = ({ code, reason }) => {
         clearTimeout(timer);
         reject(refusal ?? unreachable());
-        if (taken && socket === this.#socket) this.#dropped(code, reason);
-      });
+        if (socket === this.#socket) this.#dropped(code, reason);
+      };
+      socket.addEventListener("close", gone);
+      socket.addEventListener("error", gone); // Node 20 says no more when there is no connecting
     });
   }
 
@@ -241,7 +243,9 @@ export class Session extends EventTarget {
       return;
     }
     if (FINAL_CLOSES.includes(code)) {
-      this.#fail(new RealtimeSERError("closed", `the server closed the connection: ${reason || code}`));
+      this.#fail(
+        new RealtimeSERError("closed", `the server closed the connection: ${reason || code}`),
+      );
       return;
     }
     const graceMs = (this.created.resume_grace_s ?? 0) * 1000;

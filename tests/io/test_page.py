@@ -26,6 +26,7 @@ ROWS = """[...document.querySelectorAll('#transcript li')].map((row) => ({
     ...row.dataset, said: row.querySelector('.said').textContent,
     text: row.querySelector('.text')?.textContent ?? null,
 }))"""
+NAMED_ROLES = ("button", "combobox", "textbox", "image", "img")
 STATUS = "document.querySelector('#status-text').textContent"
 PROBLEM = "document.querySelector('#problem-text')"
 DONE = f"{STATUS}.startsWith('done')"
@@ -126,9 +127,9 @@ def is_painted(tab: Tab) -> bool:
     """Whether the time line has more than the colours of its axes."""
     return bool(
         tab.evaluate(
-            "(() => { const c = document.querySelector('#timeline'); const pixels = new Uint32Array("
-            "c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);"
-            "return new Set(pixels).size > 20; })()"
+            "(() => { const c = document.querySelector('#timeline');"
+            "const picture = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
+            "return new Set(new Uint32Array(picture.data.buffer)).size > 20; })()"
         )
     )
 
@@ -246,8 +247,7 @@ def test_it_fits_a_phone_and_names_its_controls(browser: Browser, recognizer: Re
         controls = [
             (node["role"]["value"], node.get("name", {}).get("value", ""))
             for node in nodes
-            if node.get("role", {}).get("value") in ("button", "combobox", "textbox", "image", "img")
-            and not node["ignored"]
+            if not node["ignored"] and node["role"]["value"] in NAMED_ROLES
         ]
         assert {"Listen", "Record 3 s", "Open a file"} <= {name for _, name in controls}
         assert all(name for _, name in controls), controls

@@ -77,7 +77,9 @@ class Tab:
     def open(self, address: str) -> None:
         """Go to a page, and wait for its scripts to have run."""
         self.command("Page.navigate", url=address)
-        self.wait_for(f"location.href.startsWith({address!r}) && document.readyState === 'complete'")
+        self.wait_for(
+            f"location.href.startsWith({address!r}) && document.readyState === 'complete'"
+        )
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression in the page; a promise's once it is settled."""

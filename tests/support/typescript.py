@@ -29,7 +29,8 @@ def declarations() -> str:
         f"  /** {schema['description']} */\n  {name}?: {_type(schema)};\n"
         for name, schema in settings.items()
     )
-    parts.append(f"/** What a client may set for its own session. */\nexport interface Settings {{\n{lines}}}\n")
+    what = "/** What a client may set for its own session. */"
+    parts.append(f"{what}\nexport interface Settings {{\n{lines}}}\n")
     return "\n".join(parts)
 
 

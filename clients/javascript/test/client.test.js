@@ -11,10 +11,13 @@ import { test } from "node:test";
 import { RealtimeSERError, connect } from "../realtime-ser.js";
 
 const { REALTIME_SER_TEST_URL: url, REALTIME_SER_TEST_TOKEN: token } = process.env;
-const against = (name, run) => test(name, { skip: url ? false : "no server; run it by pytest" }, run);
+const against = (name, run) =>
+  test(name, { skip: url ? false : "no server; run it by pytest" }, run);
 
 /** 16 kHz, and what `realtime-ser file` says of it. */
-const samples = url ? new Int16Array(new Uint8Array(readFileSync(process.env.REALTIME_SER_TEST_AUDIO)).buffer) : null;
+const samples = url
+  ? new Int16Array(new Uint8Array(readFileSync(process.env.REALTIME_SER_TEST_AUDIO)).buffer)
+  : null;
 const expected = url ? JSON.parse(readFileSync(process.env.REALTIME_SER_TEST_FINALS)) : null;
 
 const floats = () => Float32Array.from(samples, (sample) => sample / 32768);
@@ -110,7 +113,10 @@ for (const [name, audio, settings] of [
     assert.equal(events.at(-1).type, "session.closed");
     assert.ok(events.every((event) => event.type !== "pong"));
     const numbers = events.map((event) => event.seq);
-    assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b));
+    assert.deepEqual(
+      numbers,
+      [...new Set(numbers)].sort((a, b) => a - b),
+    );
   });
 }
 
@@ -150,27 +156,30 @@ against("callbacks, until they are taken back, and listeners", async () => {
   assert.equal(await session.close(), await session.closed);
 });
 
-against("a connection that is cut in the middle of an utterance is resumed without loss", async () => {
-  // an odd number, so that a sample is cut in two as well
-  await cutting(samples.byteLength / 2 + 1, Infinity, async (address, connections) => {
-    const session = await connect(address, { token });
-    const attempts = [];
-    const resumed = [];
-    session.on("reconnecting", ({ attempt }) => attempts.push(attempt));
-    session.on("session.resumed", (event) => resumed.push(event));
-    const events = [];
-    session.on("*", (event) => events.push(event));
-    for (const piece of pieces(samples)) await session.send(piece);
-    const totals = await session.close();
-    assert.equal(connections(), 2);
-    assert.deepEqual(attempts, [1]);
-    assert.equal(resumed.length, 1);
-    assertSameFinals(events);
-    assert.equal(totals.utterances, expected.length);
-    assert.equal(totals.lost_samples, 0);
-    assert.ok(Math.abs(totals.audio_seconds - samples.length / 16000) < 0.1);
-  });
-});
+against(
+  "a connection that is cut in the middle of an utterance is resumed without loss",
+  async () => {
+    // an odd number, so that a sample is cut in two as well
+    await cutting(samples.byteLength / 2 + 1, Infinity, async (address, connections) => {
+      const session = await connect(address, { token });
+      const attempts = [];
+      const resumed = [];
+      session.on("reconnecting", ({ attempt }) => attempts.push(attempt));
+      session.on("session.resumed", (event) => resumed.push(event));
+      const events = [];
+      session.on("*", (event) => events.push(event));
+      for (const piece of pieces(samples)) await session.send(piece);
+      const totals = await session.close();
+      assert.equal(connections(), 2);
+      assert.deepEqual(attempts, [1]);
+      assert.equal(resumed.length, 1);
+      assertSameFinals(events);
+      assert.equal(totals.utterances, expected.length);
+      assert.equal(totals.lost_samples, 0);
+      assert.ok(Math.abs(totals.audio_seconds - samples.length / 16000) < 0.1);
+    });
+  },
+);
 
 against("what a connection lost on its way down is told again, and nothing twice", async () => {
   await cutting(Infinity, 4000, async (address, connections) => {

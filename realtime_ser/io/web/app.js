@@ -2,7 +2,14 @@
 
 import { AudioProblem, Microphone, Recording, levelDbfs, microphones, play } from "./audio.js";
 import { drawPlane, drawTimeline } from "./charts.js";
-import { announcement, drawAffect, drawLatency, drawMood, drawNow, drawTranscript } from "./panels.js";
+import {
+  announcement,
+  drawAffect,
+  drawLatency,
+  drawMood,
+  drawNow,
+  drawTranscript,
+} from "./panels.js";
 import { RealtimeSERError, connect } from "./realtime-ser.js";
 import { clock, current, newState, take } from "./state.js";
 
@@ -97,7 +104,12 @@ const record = () =>
 async function fromMicrophone(job, settings) {
   setStatus("waiting", "asking for the microphone");
   const opening = Microphone.open($("device").value);
-  job.release.push(() => opening.then((microphone) => microphone.close(), () => {}));
+  job.release.push(() =>
+    opening.then(
+      (microphone) => microphone.close(),
+      () => {},
+    ),
+  );
   // whoever has to allow it may rather press Stop
   const microphone = await Promise.race([opening, job.stopped]);
   if (job.over) return;
@@ -106,7 +118,9 @@ async function fromMicrophone(job, settings) {
   let hear = (block) => early.push(block);
   microphone.start((block) => hear(block));
   microphone.onEnded(() => {
-    showProblem(new AudioProblem("The microphone was taken away. What it gave until then is kept."));
+    showProblem(
+      new AudioProblem("The microphone was taken away. What it gave until then is kept."),
+    );
     job.stop();
   });
   const session = await begin({ ...settings, sample_rate_hz: microphone.sampleRate });
@@ -130,22 +144,25 @@ function countDown(job) {
 }
 
 const fromFile = (file) =>
-  run(() => fromFile(file), async (job) => {
-    setStatus("waiting", `decoding ${file.name}`);
-    const recording = await Recording.decode(file);
-    const session = await begin({ sample_rate_hz: recording.sampleRate });
-    job.session = session;
-    session.on("end", job.stop);
-    showPhase();
-    const pace = $("pace").value;
-    realTime = pace !== "fast";
-    if (pace === "real") job.release.push(play(file));
-    await recording.stream((block) => session.send(block), {
-      realTime,
-      isOver: () => job.over,
-      onBlock: (block) => sent(block, recording.sampleRate),
-    });
-  });
+  run(
+    () => fromFile(file),
+    async (job) => {
+      setStatus("waiting", `decoding ${file.name}`);
+      const recording = await Recording.decode(file);
+      const session = await begin({ sample_rate_hz: recording.sampleRate });
+      job.session = session;
+      session.on("end", job.stop);
+      showPhase();
+      const pace = $("pace").value;
+      realTime = pace !== "fast";
+      if (pace === "real") job.release.push(play(file));
+      await recording.stream((block) => session.send(block), {
+        realTime,
+        isOver: () => job.over,
+        onBlock: (block) => sent(block, recording.sampleRate),
+      });
+    },
+  );
 
 function sent(block, sampleRate) {
   sentS += block.length / sampleRate;
@@ -200,6 +217,7 @@ function showControls() {
   const focused = document.activeElement?.id;
   for (const id of buttons) $(id).hidden = busy;
   for (const id of ["device", "pace"]) $(id).disabled = busy;
+  document.querySelector(".controls").toggleAttribute("data-busy", busy);
   $("stop").hidden = !busy;
   $("save").hidden = busy || !events.length;
   // whoever got here by keyboard stays where the button was
@@ -308,7 +326,10 @@ $("token-form").addEventListener("submit", (event) => {
 $("save").addEventListener("click", () => {
   const lines = events.map((event) => `${JSON.stringify(event)}\n`);
   const address = URL.createObjectURL(new Blob(lines, { type: "application/x-ndjson" }));
-  const link = Object.assign(document.createElement("a"), { href: address, download: "events.jsonl" });
+  const link = Object.assign(document.createElement("a"), {
+    href: address,
+    download: "events.jsonl",
+  });
   link.click();
   URL.revokeObjectURL(address);
 });

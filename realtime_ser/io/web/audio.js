@@ -29,8 +29,8 @@ export class Microphone {
     const microphone = new Microphone();
     // what takes time comes before the microphone opens: from then on nothing is lost
     microphone.#context = new AudioContext({ latencyHint: "interactive" });
-    await microphone.#context.audioWorklet.addModule("worklet.js");
     try {
+      await microphone.#context.audioWorklet.addModule("worklet.js");
       microphone.#stream = await navigator.mediaDevices.getUserMedia({
         audio: {
           deviceId: deviceId ? { exact: deviceId } : undefined,
@@ -42,7 +42,9 @@ export class Microphone {
       });
     } catch (error) {
       microphone.#context.close();
-      throw new AudioProblem(MICROPHONE_PROBLEMS[error.name] ?? `The microphone failed: ${error.message}`);
+      throw new AudioProblem(
+        MICROPHONE_PROBLEMS[error.name] ?? `The microphone failed: ${error.message}`,
+      );
     }
     return microphone;
   }
@@ -70,6 +72,7 @@ export class Microphone {
 }
 
 const MICROPHONE_PROBLEMS = {
+  AbortError: "The server does not answer. See that realtime-ser serve still runs, and try again.",
   NotAllowedError:
     "The microphone is blocked for this page. Allow it in the address bar, and press Listen again.",
   NotFoundError: "There is no microphone. Plug one in, or choose a file.",
@@ -87,7 +90,8 @@ export class Recording {
       buffer = await context.decodeAudioData(await file.arrayBuffer());
     } catch {
       throw new AudioProblem(
-        `“${file.name}” is nothing this browser can decode. WAV, FLAC, MP3, M4A, OGG and WebM work.`,
+        `“${file.name}” is nothing this browser can decode. ` +
+          "WAV, FLAC, MP3, M4A, OGG and WebM work.",
       );
     }
     return new Recording(buffer);
@@ -96,7 +100,9 @@ export class Recording {
   constructor(buffer) {
     this.sampleRate = buffer.sampleRate;
     this.durationS = buffer.duration;
-    const channels = Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i));
+    const channels = Array.from({ length: buffer.numberOfChannels }, (_, i) =>
+      buffer.getChannelData(i),
+    );
     this.samples =
       channels.length === 1
         ? channels[0]
@@ -115,7 +121,9 @@ export class Recording {
     for (let at = 0; at < this.samples.length && !isOver(); at += size) {
       const dueMs = startedMs + 1000 * (at / this.sampleRate - aheadS);
       while (performance.now() < dueMs && !isOver()) {
-        await new Promise((resolve) => setTimeout(resolve, Math.min(100, dueMs - performance.now())));
+        await new Promise((resolve) =>
+          setTimeout(resolve, Math.min(100, dueMs - performance.now())),
+        );
       }
       const block = this.samples.subarray(at, at + size);
       onBlock(block);

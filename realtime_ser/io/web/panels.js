@@ -2,7 +2,15 @@
 
 import { colour } from "./colours.js";
 import {
-  LEDGER_PARTS, clock, current, evidence, hasFailed, partMs, percent, percentile, verdict,
+  LEDGER_PARTS,
+  clock,
+  current,
+  evidence,
+  hasFailed,
+  partMs,
+  percent,
+  percentile,
+  verdict,
 } from "./state.js";
 
 const HISTORY = 28;
@@ -22,7 +30,11 @@ export function drawNow(state) {
   box.toggleAttribute("data-unsure", utterance?.abstained ?? false);
   box.toggleAttribute("data-idle", !utterance);
   if (!utterance) {
-    box.textContent = state.closed ? "No speech heard" : state.session ? "Waiting for speech" : "Ready";
+    box.textContent = state.closed
+      ? "No speech heard"
+      : state.session
+        ? "Waiting for speech"
+        : "Ready";
     $("confidence").style.width = "0";
     $("evidence").textContent = state.session
       ? "An estimate appears about a second after speech begins."
@@ -128,10 +140,7 @@ export function drawMood({ rolling }) {
   }
   const ranked = Object.entries(rolling.emotion.probabilities).sort((a, b) => b[1] - a[1]);
   const words = ranked.slice(0, 3).map(([label, share]) => `${label} ${percent(share)}`);
-  $("mood").replaceChildren(
-    words[0],
-    make("span", { textContent: words.slice(1).join(", ") }),
-  );
+  $("mood").replaceChildren(words[0], make("span", { textContent: words.slice(1).join(", ") }));
   bar.replaceChildren(
     ...Object.entries(rolling.emotion.probabilities).map(([label, share]) => {
       const part = make("div", { title: `${label} ${percent(share)}` });
@@ -140,7 +149,10 @@ export function drawMood({ rolling }) {
       return part;
     }),
   );
-  bar.setAttribute("aria-label", ranked.map(([label, share]) => `${label} ${percent(share)}`).join(", "));
+  bar.setAttribute(
+    "aria-label",
+    ranked.map(([label, share]) => `${label} ${percent(share)}`).join(", "),
+  );
   $("mood-evidence").textContent =
     `Rests on ${rolling.effective_seconds.toFixed(1)} s of speech; recent speech counts most.`;
 }
@@ -158,7 +170,9 @@ export function drawAffect(state) {
         "tr",
         {},
         make("th", { scope: "row", textContent: name }),
-        ...[valence, arousal, dominance].map((value) => make("td", { textContent: value.toFixed(2) })),
+        ...[valence, arousal, dominance].map((value) =>
+          make("td", { textContent: value.toFixed(2) }),
+        ),
       ),
     ),
   );
@@ -183,7 +197,7 @@ export function drawLatency({ ledgers }, realTime) {
     return;
   }
   const totals = ledgers.map((ledger) => ledger.end_of_speech_to_emit);
-  const waits = `median of ${ledgers.length}: ${ms(percentile(totals, 50))}, 95 %: ${ms(percentile(totals, 95))}`;
+  const [median, high] = [50, 95].map((share) => ms(percentile(totals, share)));
   $("wait").replaceChildren(
     ms(latest.end_of_speech_to_emit),
     make("span", { textContent: ` end of speech to result` }),
@@ -191,7 +205,7 @@ export function drawLatency({ ledgers }, realTime) {
   const beyond = latest.end_of_speech_to_emit - latest.critical.hangover;
   $("wait-note").textContent =
     (realTime ? "" : "Sent faster than speech: nobody waits like this. ") +
-    `${ms(beyond)} of it beyond the pause that ends an utterance; ${waits}.`;
+    `${ms(beyond)} of it beyond the pause that ends an utterance; median of ${ledgers.length}: ${median}, 95 %: ${high}.`;
   drawHistory(ledgers.slice(-HISTORY), Math.max(...totals.slice(-HISTORY)));
   $("ledger").tBodies[0].replaceChildren(
     ...Object.keys(LEDGER_PARTS).map((part) => {
@@ -235,5 +249,6 @@ const ms = (value) => `${Math.round(value)} ms`;
 export function announcement(utterance) {
   if (hasFailed(utterance)) return "An utterance could not be analysed.";
   const text = utterance.text ? `“${utterance.text}”: ` : "";
-  return `${text}${verdict(utterance)}, ${percent(utterance.confidence)} confident, ${evidence(utterance)}.`;
+  const sure = `${percent(utterance.confidence)} confident`;
+  return `${text}${verdict(utterance)}, ${sure}, ${evidence(utterance)}.`;
 }

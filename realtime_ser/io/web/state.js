@@ -149,5 +149,7 @@ export function clock(ms) {
 /** Evidence in words: what an estimate rests on. */
 export function evidence(utterance) {
   const heard = `${utterance.speechSeconds.toFixed(1)} s heard`;
-  return utterance.modalities.includes("text") ? `${heard}, voice and words` : `${heard}, voice only`;
+  return utterance.modalities.includes("text")
+    ? `${heard}, voice and words`
+    : `${heard}, voice only`;
 }
