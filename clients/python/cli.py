@@ -44,6 +44,7 @@ from realtime_ser_client.sources import (
 
 TOKEN_VARIABLE = "REALTIME_SER_TOKEN"
 
+_LAST_WORDS_S = 1.0
 _USAGE, _INPUT, _SERVER, _INTERRUPTED = 2, 3, 5, 130
 
 
@@ -126,6 +127,8 @@ async def _stream(options: argparse.Namespace) -> int:
             try:
                 async for event in session:
                     _show(event, options.json)
+                # our own end of the audio is over, too; after the server's end it may never be
+                await asyncio.wait([sending], timeout=_LAST_WORDS_S)
             finally:
                 sending.cancel()
                 await asyncio.wait([sending])

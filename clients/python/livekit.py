@@ -5,9 +5,9 @@
 
 The user's message gets a line such as `[speaker: angry, 0.71; arousal high; 3.2 s heard]`, and none
 when the recognizer abstained. It comes at the end of the turn, so replies that were generated ahead
-(`preemptive_generation`) are thrown away for it: switch that off. The session needs an STT, whose
-audio this listens to; realtime models take no text of the user, and get no line. Tested with
-livekit-agents 1.8.
+are thrown away for it: give the session `turn_handling={"preemptive_generation": {"enabled":
+False}}`. The session needs an STT, whose audio this listens to; realtime models take no text of the
+user, and get no line. Tested with livekit-agents 1.8.
 """
 
 from __future__ import annotations

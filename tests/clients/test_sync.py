@@ -134,6 +134,15 @@ def test_stream_tells_faults_in_a_line(
         assert said in line
 
 
+def test_a_microphone_that_is_not_there_is_said(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    work = lambda served: main(["stream", "mic", "--url", served.address])  # noqa: E731
+    assert with_server(recognizer, work) == 3
+    assert "pip install sounddevice" in capsys.readouterr().err
+
+
 def test_a_token_comes_from_the_environment(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
