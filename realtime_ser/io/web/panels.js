@@ -205,7 +205,8 @@ export function drawLatency({ ledgers }, realTime) {
   const beyond = latest.end_of_speech_to_emit - latest.critical.hangover;
   $("wait-note").textContent =
     (realTime ? "" : "Sent faster than speech: nobody waits like this. ") +
-    `${ms(beyond)} of it beyond the pause that ends an utterance; median of ${ledgers.length}: ${median}, 95 %: ${high}.`;
+    `${ms(beyond)} of it beyond the pause that ends an utterance; ` +
+    `median of ${ledgers.length}: ${median}, 95 %: ${high}.`;
   drawHistory(ledgers.slice(-HISTORY), Math.max(...totals.slice(-HISTORY)));
   $("ledger").tBodies[0].replaceChildren(
     ...Object.keys(LEDGER_PARTS).map((part) => {
