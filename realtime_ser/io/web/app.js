@@ -75,7 +75,7 @@ async function run(retry, source) {
   } finally {
     for (const release of job.release) release();
     running = null;
-    state.closed ??= {};
+    if (state.session) state.closed ??= {};
     changed = true;
     showLevel(LEVEL_FLOOR_DBFS);
     showControls();
