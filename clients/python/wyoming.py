@@ -167,6 +167,8 @@ class _Command:
         elif self._failure is not None:
             raise self._failure
         line = turn.line()
+        if line is not None and not text:
+            _LOGGER.warning("speech was heard, and no words: who transcribes? see --asr")
         # without words there is nothing that the line could be about
         if line is not None and text and self._options.with_line:
             text = f"{text} {line}"
