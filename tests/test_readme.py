@@ -11,6 +11,7 @@ import pytest
 from realtime_ser.cli import main
 from realtime_ser.config import ALL_SPECS
 from realtime_ser.samples import sample_path
+from realtime_ser_export.cli import main as export_main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,16 +38,9 @@ def test_its_flags_and_commands_exist(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit):
             main([command, "--help"])
         said += capsys.readouterr().out
-    # the flags of pip, websocat and others stand in the README too
-    foreign = {
-        "--no-deps",
-        "--force-reinstall",
-        "--no-close",
-        "--binary",
-        "--data",
-        "--out",
-        "--unknown",
-    }
+    said += exporting_help(capsys)
+    # the flags of pip and websocat stand in the README too
+    foreign = {"--no-deps", "--force-reinstall", "--no-close", "--binary"}
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)) - foreign:
         assert flag in said, flag
     for variable in re.findall(r"REALTIME_SER_([A-Z_]+)=", README):
@@ -56,3 +50,14 @@ def test_its_flags_and_commands_exist(capsys: pytest.CaptureFixture[str]) -> Non
             main([command, "--help"])
         assert ended.value.code == 0
         capsys.readouterr()
+
+
+def exporting_help(capsys: pytest.CaptureFixture[str]) -> str:
+    """What `realtime-ser-export VERB --help` says of each verb that the README types."""
+    said = ""
+    for verb in sorted(set(re.findall(r"realtime-ser-export\s+([a-z][a-z-]*)", README))):
+        with pytest.raises(SystemExit) as ended:
+            export_main([verb, "--help"])
+        assert ended.value.code == 0, verb
+        said += capsys.readouterr().out
+    return said
