@@ -39,8 +39,8 @@ def test_its_flags_and_commands_exist(capsys: pytest.CaptureFixture[str]) -> Non
             main([command, "--help"])
         said += capsys.readouterr().out
     said += exporting_help(capsys)
-    # the flags of pip and websocat stand in the README too
-    foreign = {"--no-deps", "--force-reinstall", "--no-close", "--binary"}
+    # the flags of pip, websocat and the Wyoming service stand in the README too
+    foreign = {"--no-deps", "--force-reinstall", "--no-close", "--binary", "--uri"}
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)) - foreign:
         assert flag in said, flag
     for variable in re.findall(r"REALTIME_SER_([A-Z_]+)=", README):
