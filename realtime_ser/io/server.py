@@ -307,7 +307,7 @@ class RecognitionServer:
 
     def _find(self, token: str) -> ServerSession:
         session = self._sessions.get(token)
-        if session is None:
+        if session is None or session.given_up:
             raise RemoteProtocolError(
                 "resume_unknown",
                 "no session waits for this resume token: it is wrong, all was told, or "
@@ -320,7 +320,7 @@ class RecognitionServer:
         if has_all:
             self._sessions.pop(session.token, None)
         elif not session.can_resume:
-            session.end("disconnected")
+            session.give_up()
             if session.finished:
                 self._sessions.pop(session.token, None)
         else:
@@ -332,7 +332,7 @@ class RecognitionServer:
     def _give_up(self, session: ServerSession) -> None:
         """The client did not come back in time."""
         self._expiries.pop(session.token, None)
-        session.end("disconnected")
+        session.give_up()
         if session.finished:
             self._sessions.pop(session.token, None)
 

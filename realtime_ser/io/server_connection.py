@@ -42,7 +42,7 @@ class Connection:
         self.done.set()
         websocket, session = self._websocket, self._session
         if self._replaced:
-            await websocket.close(CLOSE_POLICY, "the session was resumed elsewhere")
+            await _close(websocket, CLOSE_POLICY, "the session was resumed elsewhere")
             return False
         for task in self._tasks:
             fault = None if task.cancelled() else task.exception()
@@ -50,7 +50,7 @@ class Connection:
                 raise fault
         sending, _ = self._tasks
         if not sending.cancelled() and sending.exception() is None:
-            await websocket.close(session.close_code, session.close_reason)
+            await _close(websocket, session.close_code, session.close_reason)
             return websocket.close_code == session.close_code
         if websocket.close_code in _CLEAN_CLOSES:
             session.end("eof")
@@ -104,4 +104,16 @@ async def refuse(
     reason = code if retry_after_s is None else f"{code}; retry after {retry_after_s:g} s"
     with contextlib.suppress(ConnectionClosed):
         await websocket.send(event_to_json(error))
-    await websocket.close(close_code(code), reason)
+    await _close(websocket, close_code(code), reason)
+
+
+async def _close(websocket: ServerConnection, code: int, reason: str) -> None:
+    """Close, and let pass what the client still sends: its own close frame comes behind that.
+
+    Unread audio would hold it up until the close times out.
+    """
+    closing = asyncio.create_task(websocket.close(code, reason))
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await websocket.recv()
+    await closing

@@ -77,6 +77,7 @@ class ServerSession:
     Attributes:
         id: public; `token` is the secret that a dropped client comes back with.
         finished: whether all has been said.
+        given_up: whether its client has gone for good; nobody may come back to it.
         close_code, close_reason: how the connection is to be closed once all was sent.
     """
 
@@ -90,7 +91,7 @@ class ServerSession:
     ) -> None:
         self.id = secrets.token_hex(8)
         self.token = secrets.token_urlsafe(24)
-        self.finished = False
+        self.finished = self.given_up = False
         self.close_code, self.close_reason = CLOSE_NORMAL, ""
         self._limits = limits
         self._metrics = metrics
@@ -202,6 +203,11 @@ class ServerSession:
         self._metrics.closed("error" if error else reason, self._replay.dropped_partials)
         self._changed.set()
         self._on_finished(self)
+
+    def give_up(self) -> None:
+        """Its client has gone, and cannot or did not come back."""
+        self.given_up = True
+        self.end("disconnected")
 
     def abandon(self) -> None:
         """Nobody waits for the rest."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 pytest.importorskip("optimum.exporters.onnx", reason="optimum-onnx is not installed")
 
+import soundfile
 from safetensors.torch import save_file
 
 from realtime_ser.cli import main as realtime_ser

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import soundfile
 
 pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 pytest.importorskip("optimum.exporters.onnx", reason="optimum-onnx is not installed")
+
+import soundfile
 
 from realtime_ser.cli import main as realtime_ser
 from realtime_ser_export.cli import main

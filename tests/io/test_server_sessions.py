@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from serving import (
     CLOSE,
+    DEADLINE_S,
     GatedEngine,
     Heard,
     Served,
@@ -234,6 +235,24 @@ def test_a_limit_ends_the_session_with_its_error_and_its_finals(
         assert len(finals(heard.events)) == closed["utterances"]
 
     run(engine, scenario, **limits)
+
+
+def test_a_close_does_not_wait_behind_audio_that_nobody_reads(engine: GatedEngine) -> None:
+    """What ends the session comes before megabytes of audio, and the client's goodbye after them.
+
+    Did the server not let them pass, it would wait for as long as a close may take.
+    """
+
+    async def scenario(served: Served) -> None:
+        heard = await talk(
+            served.address,
+            ["no JSON", *[bytes(SECOND)] * 600],
+            close_timeout=None,
+            ping_interval=None,
+        )
+        assert (heard.code, heard.reason) == (4400, "invalid_json")
+
+    run(engine, scenario, handshake_timeout_s=10.0 * DEADLINE_S)
 
 
 def test_when_all_sessions_are_taken_the_next_is_told_when_to_come_back(
