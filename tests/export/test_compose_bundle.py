@@ -38,9 +38,13 @@ from realtime_ser_export.hf_text import load_text
 from realtime_ser_export.parity import with_error
 from realtime_ser_export.place_encoder import export_encoder, place
 from realtime_ser_export.quantize import quantize
+from realtime_ser_export.random_models import FAMILIES
 from realtime_ser_export.recipe import read_recipe
 from realtime_ser_export.recipe_description import AffectRecipe, Recipe
 from realtime_ser_export.served import serve_folder
+
+AUDIO_FAMILIES = [name for name, family in FAMILIES.items() if family.modality == "audio"]
+TEXT_FAMILIES = [name for name, family in FAMILIES.items() if family.modality == "text"]
 
 RandomFolder = Callable[..., Path]
 Floats = NDArray[np.float64]
@@ -305,29 +309,64 @@ def test_only_what_is_served_is_in_the_graphs(composed: Callable[[str], Bundle])
         assert logits is not None and logits.labels == description.labels
 
 
-@pytest.mark.parametrize(
-    "family",
-    ["wavlm", "data2vec-audio", "wav2vec2-conformer", "whisper", "audio-spectrogram-transformer"],
-)
-def test_every_other_family_goes_through_the_verbs(
+@pytest.mark.parametrize("family", AUDIO_FAMILIES)
+def test_every_speech_family_goes_through_the_verbs(
     tmp_path: Path,
     random_folder: RandomFolder,
     encoders: Mapping[str, Path],
     capsys: pytest.CaptureFixture[str],
     family: str,
 ) -> None:
-    """audio, text, bundle, inspect, verify, file: what the recipes above leave out."""
-    voice, out = tmp_path / "heard", tmp_path / "bundle"
-    assert main(["audio", str(random_folder(family)), "--out", str(voice)]) == 0
-    chosen = [f"--encoder=audio={voice}", f"--encoder=text={encoders['text']}"]
-    arguments = ["bundle", "english-hubert-bert", "--out", str(out), *chosen]
-    assert main([*arguments, "--untrained-fusion"]) == 0
+    """audio, parity, quantize, bundle, inspect, verify, file."""
+    source, heard = str(random_folder(family)), str(tmp_path / "heard")
+    assert main(["audio", source, "--out", heard]) == 0
+    assert main(["parity", heard, "--source", source, "--fast"]) == 0
+    half = str(tmp_path / "half")
+    assert main(["quantize", heard, "--precision", "float16", "--out", half]) == 0
+    small = str(tmp_path / "small")
+    quantize_anyway = ["--tolerance", "5"]  # 32 wide and random, few of them bear 8 bits
+    assert (
+        main(["quantize", heard, "--precision", "int8-dynamic", "--out", small, *quantize_anyway])
+        == 0
+    )
+    serve_and_file(half, str(encoders["text"]), tmp_path / "bundle", capsys, asr="off")
+
+
+@pytest.mark.parametrize("family", TEXT_FAMILIES)
+def test_every_text_family_goes_through_the_verbs(
+    tmp_path: Path,
+    random_folder: RandomFolder,
+    encoders: Mapping[str, Path],
+    whisper_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    family: str,
+) -> None:
+    """text, parity, quantize, bundle, inspect, verify, file with a transcript."""
+    source, read = str(random_folder(family)), str(tmp_path / "read")
+    assert main(["text", source, "--out", read]) == 0
+    assert main(["parity", read, "--source", source, "--fast"]) == 0
+    small = str(tmp_path / "small")
+    assert main(["quantize", read, "--precision", "int8-dynamic", "--out", small]) == 0
+    said = serve_and_file(
+        str(encoders["audio"]), small, tmp_path / "bundle", capsys, asr=str(whisper_folder)
+    )
+    assert '"modalities": ["audio", "text"]' in said
+
+
+def serve_and_file(
+    audio: str, text: str, out: Path, capsys: pytest.CaptureFixture[str], asr: str
+) -> str:
+    """Make a bundle of two encoders, look at it, verify it, and recognise a recording with it."""
+    arguments = ["bundle", "english-hubert-bert", "--out", str(out), "--untrained-fusion"]
+    assert main([*arguments, f"--encoder=audio={audio}", f"--encoder=text={text}"]) == 0
     assert main(["inspect", str(out)]) == 0
     assert "graph fusion" in capsys.readouterr().out
     assert realtime_ser(["models", "verify", str(out)]) == 0
-    arguments = ["--bundle", str(out), "--asr", "off", "--json"]
+    arguments = ["--bundle", str(out), "--asr", asr, "--json"]
     assert realtime_ser(["file", str(sample_path("short")), *arguments]) == 0
-    assert '"emotion.final"' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '"emotion.final"' in said
+    return said
 
 
 def replace_part(recipe: Recipe, name: str, **changes: Any) -> Recipe:
