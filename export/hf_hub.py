@@ -6,7 +6,6 @@ transcription models (`realtime_ser.models.hub`).
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import threading
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from realtime_ser.models.hub import first_line
+from realtime_ser.models.hub import first_line, hub_cache_folder, hub_endpoint
 
 from .errors import ExportError
 
@@ -42,7 +41,7 @@ def find_cached(model: str, revision: str | None) -> Path | None:
 
     try:
         path = snapshot_download(
-            model, revision=revision, cache_dir=_cache_folder(), local_files_only=True
+            model, revision=revision, cache_dir=hub_cache_folder(), local_files_only=True
         )
     except LocalEntryNotFoundError:
         return None
@@ -72,8 +71,8 @@ def download(model: str, revision: str | None, deadline_s: float) -> Path:
             model,
             # Not the commit: the cache would then not know which one the branch stands for.
             revision=revision,
-            cache_dir=_cache_folder(),
-            endpoint=_endpoint(),
+            cache_dir=hub_cache_folder(),
+            endpoint=hub_endpoint(),
             allow_patterns=files,
             tqdm_class=_progress_class(),
         )
@@ -96,11 +95,11 @@ def _ask_hub(model: str, revision: str | None, deadline_s: float) -> list[str]:
 
     def ask() -> None:
         try:
-            info = HfApi(endpoint=_endpoint()).model_info(model, revision=revision)
+            info = HfApi(endpoint=hub_endpoint()).model_info(model, revision=revision)
             files = wanted_files([each.rfilename for each in info.siblings or ()])
             weights = [name for name in files if name.endswith((".safetensors", ".bin"))]
             if weights:  # Another host serves the large files than the list.
-                hub = HfFileSystem(endpoint=_endpoint(), skip_instance_cache=True)
+                hub = HfFileSystem(endpoint=hub_endpoint(), skip_instance_cache=True)
                 place = f"{model}@{info.sha}/{weights[0]}"
                 hub.cat_file(place, start=0, end=1, cache_type="none")
             answers.append(files)
@@ -112,10 +111,10 @@ def _ask_hub(model: str, revision: str | None, deadline_s: float) -> list[str]:
     thread.join(deadline_s)
     if failures:
         raise _unavailable(
-            model, f"{_endpoint()} does not give it: {_reason(failures[0])}"
+            model, f"{hub_endpoint()} does not give it: {_reason(failures[0])}"
         ) from failures[0]
     if not answers:
-        raise _unavailable(model, f"{_endpoint()} does not give it within {deadline_s:g} s")
+        raise _unavailable(model, f"{hub_endpoint()} does not give it within {deadline_s:g} s")
     return answers[0]
 
 
@@ -128,19 +127,6 @@ def wanted_files(files: Sequence[str]) -> list[str]:
         if weights:
             return [*small, *weights]
     return small
-
-
-def _endpoint() -> str:
-    """The address of the hub; huggingface_hub itself reads the environment at import only."""
-    from huggingface_hub import constants
-
-    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
-
-
-def _cache_folder() -> Path:
-    from huggingface_hub import constants
-
-    return Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE)).expanduser()
 
 
 def _progress_class() -> Any:

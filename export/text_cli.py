@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ExportError
+from .model_arguments import add_model_arguments, model_options, print_encoder
 from .progress import say
 from .random_models import FAMILIES, HEADS, SIZES, random_model
 
@@ -26,28 +27,9 @@ def add_verbs(verbs: Any) -> None:
     """Add the verbs to an argparse sub-command group; each sets `run`."""
     text = verbs.add_parser("text", help="export a text model", description=_TEXT)
     text.set_defaults(run=_text)
-    text.add_argument("model", metavar="MODEL", help="id on the Hugging Face hub, or a folder")
-    text.add_argument("--out", type=Path, required=True, help="folder to write or replace")
-    text.add_argument("--revision", help="branch, tag or commit on the hub")
-    text.add_argument(
-        "--head",
-        choices=("auto", *HEADS),
-        default="auto",
-        help="what the model must have; auto takes what it has, none leaves it out "
-        "(default: %(default)s)",
-    )
-    text.add_argument(
-        "--name-labels",
-        type=_names,
-        metavar="NAME,NAME,...",
-        help="the head's outputs in their order, for a model that does not name them",
-    )
-    text.add_argument(
-        "--range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="what a head for valence, arousal and dominance was trained on, such as 1 5",
+    add_model_arguments(
+        text,
+        range_help="what a head for valence, arousal and dominance was trained on, such as 1 5",
     )
     text.add_argument(
         "--max-tokens",
@@ -61,12 +43,6 @@ def add_verbs(verbs: Any) -> None:
         choices=("mean", "first"),
         default="mean",
         help="embedding: mean over the tokens, or the first one, [CLS] (default: %(default)s)",
-    )
-    text.add_argument(
-        "--multi-label-shares",
-        action="store_true",
-        help="of a model that answers each label on its own, let each have its share of the sum "
-        "of all probabilities; it cannot say then that no label holds",
     )
     random = verbs.add_parser(
         "random",
@@ -88,13 +64,6 @@ def add_verbs(verbs: Any) -> None:
     random.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME,NAME,..., such as angry,happy")
-    return names
-
-
 def _text(options: argparse.Namespace) -> None:
     from .hf_source import TEXT_FILES, resolve
 
@@ -106,22 +75,13 @@ def _text(options: argparse.Namespace) -> None:
     record = export_text(
         options.model,
         options.out,
-        revision=options.revision,
-        head=options.head,
-        labels=options.name_labels,
-        affect_range=tuple(options.range) if options.range else None,
         max_tokens=options.max_tokens,
         pooling=options.pooling,
-        multi_label_shares=options.multi_label_shares,
+        **model_options(options),
     )
-    part = record.part
-    print(f"wrote {options.out}: {record.source.family}, {part['parameters']:,} parameters")
-    print(f"licence of the weights: {record.source.licence or 'not said in its model card'}")
-    for output in part["outputs"]:
-        holds = ", ".join(output.get("labels", ())) or f"{output['shape'][1]} wide"
-        print(f"{output['name']}: {holds}")
+    print_encoder(record, options.out)
     error = max(row["max_abs_error"] for row in record.parity)
-    print(f"texts are cut at {part['max_tokens']} tokens")
+    print(f"texts are cut at {record.part['max_tokens']} tokens")
     print(f"largest difference from the original: {error:.1e}")
 
 

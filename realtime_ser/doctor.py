@@ -24,6 +24,7 @@ from realtime_ser.models import ort
 from realtime_ser.models.bundle import DEFAULT_BUNDLE, load_bundle
 from realtime_ser.models.describe import format_bytes
 from realtime_ser.models.golden import verify_golden
+from realtime_ser.models.hub import hub_cache_folder
 from realtime_ser.models.ort_builds import GPU_REPAIR, OrtBuild, conflict, find_builds
 
 _HUB_DEADLINE_S = 4.0
@@ -222,13 +223,6 @@ def check_microphones() -> Finding:
         )
     names = ", ".join(f"{device.name}{' *' * device.is_default}" for device in devices)
     return Finding("microphones", Status.OK, f"{len(devices)}: {names}")
-
-
-def hub_cache_folder() -> Path:
-    """Where downloaded transcription models are kept."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser()
 
 
 def check_cache(folder: Path) -> Finding:

@@ -178,7 +178,7 @@ def _cached(repository: str) -> Path | None:
     try:
         path = snapshot_download(
             repository,
-            cache_dir=_cache_folder(),
+            cache_dir=hub_cache_folder(),
             local_files_only=True,
             allow_patterns=_DOWNLOADED,
         )
@@ -198,8 +198,8 @@ def _download(name: str, repository: str) -> Path:
     try:
         path = snapshot_download(
             repository,
-            cache_dir=_cache_folder(),
-            endpoint=_endpoint(),
+            cache_dir=hub_cache_folder(),
+            endpoint=hub_endpoint(),
             allow_patterns=_DOWNLOADED,
             tqdm_class=_progress_class(),
         )
@@ -222,7 +222,7 @@ def _ask_hub(name: str, repository: str) -> None:
         # The client that downloads also asks, so proxies, certificates and tokens are the same.
         # It asks for the large file, which another host serves than the rest.
         try:
-            hub = HfFileSystem(endpoint=_endpoint(), skip_instance_cache=True)
+            hub = HfFileSystem(endpoint=hub_endpoint(), skip_instance_cache=True)
             hub.cat_file(f"{repository}/model.bin", start=0, end=1, cache_type="none")
         except Exception as error:
             failures.append(error)
@@ -233,21 +233,22 @@ def _ask_hub(name: str, repository: str) -> None:
     thread.start()
     thread.join(HUB_DEADLINE_S)
     if thread.is_alive():
-        raise _unavailable(name, f"{_endpoint()} does not give it within {HUB_DEADLINE_S:g} s")
+        raise _unavailable(name, f"{hub_endpoint()} does not give it within {HUB_DEADLINE_S:g} s")
     if failures:
         raise _unavailable(
-            name, f"{_endpoint()} does not give it: {first_line(failures[0])}"
+            name, f"{hub_endpoint()} does not give it: {first_line(failures[0])}"
         ) from failures[0]
 
 
-def _endpoint() -> str:
+def hub_endpoint() -> str:
     """The address of the hub; huggingface_hub itself reads the environment at import only."""
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
 
 
-def _cache_folder() -> Path:
+def hub_cache_folder() -> Path:
+    """Where the hub's files are kept; the environment counts as of now, not as of the import."""
     from huggingface_hub import constants
 
     return Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE)).expanduser()
