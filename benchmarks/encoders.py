@@ -21,10 +21,10 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from realtime_ser.types import SAMPLE_RATE_HZ
 from realtime_ser_export.encoder_folder import GRAPH_FILE, RECORD_FILE, read_record
-from realtime_ser_export.parity import EVERYTHING, Tolerance
-from realtime_ser_export.parity_cases import speech
-from realtime_ser_export.served import serve, serve_folder
-from realtime_ser_export.speed import alternate
+from realtime_ser_export.graphs.parity import EVERYTHING, Tolerance
+from realtime_ser_export.graphs.parity_cases import speech
+from realtime_ser_export.graphs.served import serve, serve_folder
+from realtime_ser_export.graphs.speed import alternate
 
 EAGER, EXPORTED, FLOAT32 = "transformers, eager", "float32, not fused", "float32"
 CONVOLUTIONS = "int8-static, convolutions too"
@@ -42,8 +42,8 @@ Run = Callable[[], Any]
 
 def prepare(family: str, work: Path) -> Path:
     """Export a model of full size, and quantise it, unless that is done; returns its folder."""
-    from realtime_ser_export.quantize import quantize
-    from realtime_ser_export.random_models import FAMILIES, random_model
+    from realtime_ser_export.graphs.quantize import quantize
+    from realtime_ser_export.huggingface.random_models import FAMILIES, random_model
 
     folder = work / family
     source, float32 = folder / "source", folder / FLOAT32
@@ -51,11 +51,11 @@ def prepare(family: str, work: Path) -> Path:
         random_model(family, source, size="base")
     if not (float32 / RECORD_FILE).exists():
         if FAMILIES[family].modality == "audio":
-            from realtime_ser_export.hf_audio_export import export_audio
+            from realtime_ser_export.huggingface.audio_export import export_audio
 
             export_audio(str(source), float32)
         else:
-            from realtime_ser_export.hf_text_export import export_text
+            from realtime_ser_export.huggingface.text_export import export_text
 
             export_text(str(source), float32)
     for name in _precisions(family):
@@ -63,8 +63,8 @@ def prepare(family: str, work: Path) -> Path:
             precision, *more = name.split(", ")
             quantize(float32, folder / name, precision, convolutions=bool(more), tolerance=_ANY)
     if FAMILIES[family].modality == "audio" and not (folder / "exported.onnx").exists():
-        from realtime_ser_export.hf_audio import load_audio
-        from realtime_ser_export.hf_audio_export import write_graph
+        from realtime_ser_export.huggingface.audio import load_audio
+        from realtime_ser_export.huggingface.audio_export import write_graph
 
         write_graph(load_audio(source), folder / "exported.onnx")
     return folder
@@ -94,7 +94,7 @@ def audio_rows(folder: Path, threads: int) -> list[dict[str, Any]]:
     """Batch 1 at each length; several rows of `BATCH_SECONDS`."""
     import torch
 
-    from realtime_ser_export.hf_audio import load_audio
+    from realtime_ser_export.huggingface.audio import load_audio
 
     torch.set_num_threads(threads)
     eager = load_audio(folder / "source").reference
@@ -131,7 +131,7 @@ def text_rows(folder: Path, threads: int) -> list[dict[str, Any]]:
     """Batch 1 at each number of tokens."""
     import torch
 
-    from realtime_ser_export.hf_text import load_text
+    from realtime_ser_export.huggingface.text import load_text
 
     torch.set_num_threads(threads)
     eager = load_text(folder / "source").reference

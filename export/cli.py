@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from realtime_ser.errors import RealtimeSERError
 from realtime_ser.version import __version__
 
-from . import audio_cli, bundle_cli, precision_cli, text_cli, train_cli, transcriber_cli
 from .errors import ExportError
+from .verbs import audio, bundle, precision, text, train, transcriber
 
 # Each adds its verbs with `add_verbs` and imports what is heavy only when one of them runs.
-_REGISTRY = (audio_cli, text_cli, precision_cli, bundle_cli, train_cli, transcriber_cli)
+_REGISTRY = (audio, text, precision, bundle, train, transcriber)
 
 _DESCRIPTION = """\
 Models in, verified bundles out. A bundle is the folder that `realtime-ser` serves.
@@ -32,14 +32,17 @@ exit codes: 0 done, 1 a comparison failed, 2 usage, 4 model, 130 interrupted
 # What the [export] extra brings; any other module that is missing is a bug of ours.
 _EXTRA = {
     "jiwer",
+    "matplotlib",
     "onnx",
     "onnxruntime",
     "onnxscript",
     "optimum",
     "safetensors",
+    "sklearn",
     "soundfile",
     "tokenizers",
     "torch",
+    "torchmetrics",
     "transformers",
 }
 _USAGE, _MODEL, _INTERRUPTED = 2, 4, 130

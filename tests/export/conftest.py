@@ -14,8 +14,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A tiny `AudioEncoder` and the folder with its `audio/model.onnx`."""
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    from realtime_ser_export.audio_encoder import AudioEncoder, EncoderConfig
-    from realtime_ser_export.default_bundle import export_encoder
+    from realtime_ser_export.bundles.default_bundle import export_encoder
+    from realtime_ser_export.speech.audio_encoder import AudioEncoder, EncoderConfig
 
     torch.manual_seed(0)
     config = EncoderConfig(stem_channels=4, width=16, blocks=1, heads=2, embedding=8)
@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Hugging Face folders by the arguments of `random_model`, each made once; read-only."""
     pytest.importorskip("transformers", reason="transformers is not installed")
-    from realtime_ser_export.random_models import random_model
+    from realtime_ser_export.huggingface.random_models import random_model
 
     made: dict[str, Path] = {}
 

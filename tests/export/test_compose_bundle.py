@@ -28,20 +28,20 @@ from realtime_ser.models.bundle_description import Role
 from realtime_ser.models.ort import choose_provider
 from realtime_ser.samples import sample_path
 from realtime_ser.types import AnalysisJob, JobKind, Samples, Transcript, Utterance
+from realtime_ser_export.bundles.compose_bundle import Ingredients, compose
+from realtime_ser_export.bundles.fusion_head import build_head
+from realtime_ser_export.bundles.place_encoder import export_encoder, place
+from realtime_ser_export.bundles.recipe import read_recipe
+from realtime_ser_export.bundles.recipe_description import AffectRecipe, Recipe
 from realtime_ser_export.cli import main
-from realtime_ser_export.compose_bundle import Ingredients, compose
 from realtime_ser_export.encoder_folder import read_record, write_record
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.fusion_head import build_head
-from realtime_ser_export.hf_audio import load_audio
-from realtime_ser_export.hf_text import load_text
-from realtime_ser_export.parity import with_error
-from realtime_ser_export.place_encoder import export_encoder, place
-from realtime_ser_export.quantize import quantize
-from realtime_ser_export.random_models import FAMILIES
-from realtime_ser_export.recipe import read_recipe
-from realtime_ser_export.recipe_description import AffectRecipe, Recipe
-from realtime_ser_export.served import serve_folder
+from realtime_ser_export.graphs.parity import with_error
+from realtime_ser_export.graphs.quantize import quantize
+from realtime_ser_export.graphs.served import serve_folder
+from realtime_ser_export.huggingface.audio import load_audio
+from realtime_ser_export.huggingface.random_models import FAMILIES
+from realtime_ser_export.huggingface.text import load_text
 
 AUDIO_FAMILIES = [name for name, family in FAMILIES.items() if family.modality == "audio"]
 TEXT_FAMILIES = [name for name, family in FAMILIES.items() if family.modality == "text"]

@@ -8,8 +8,8 @@ import pytest
 
 soundfile = pytest.importorskip("soundfile", reason="the export extra is not installed")
 
-from realtime_ser_export.audio_cache import speech_bounds  # noqa: E402
-from realtime_ser_export.corpora import (  # noqa: E402
+from realtime_ser_export.speech.audio_cache import speech_bounds  # noqa: E402
+from realtime_ser_export.training.corpora import (  # noqa: E402
     LABELS,
     TRAINING_CORPORA,
     UNSEEN_CORPUS,

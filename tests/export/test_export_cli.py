@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from realtime_ser_export.bundles.recipe import packaged_recipes
 from realtime_ser_export.cli import main
-from realtime_ser_export.recipe import packaged_recipes
 
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "soundfile")
 VERBS = ("audio", "text", "random", "bundle", "inspect", "train-default", "train-transcriber")

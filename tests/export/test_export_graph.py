@@ -15,8 +15,8 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from transformers import HubertConfig, PretrainedConfig, WhisperConfig  # noqa: E402
 
-from realtime_ser_export import export_graph  # noqa: E402
-from realtime_ser_export.export_graph import GraphInterface  # noqa: E402
+from realtime_ser_export.graphs import export_graph  # noqa: E402
+from realtime_ser_export.graphs.export_graph import GraphInterface  # noqa: E402
 
 
 class SumAndMean(torch.nn.Module):

@@ -16,8 +16,7 @@ pytest.importorskip("safetensors", reason="safetensors is not installed")
 import onnxruntime  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from realtime_ser_export.errors import ExportError  # noqa: E402
-from realtime_ser_export.fusion_head import (  # noqa: E402
+from realtime_ser_export.bundles.fusion_head import (  # noqa: E402
     ConcatenationHead,
     MaximumHead,
     build_head,
@@ -26,7 +25,8 @@ from realtime_ser_export.fusion_head import (  # noqa: E402
     load_head,
     shapes_of,
 )
-from realtime_ser_export.recipe import read_recipe  # noqa: E402
+from realtime_ser_export.bundles.recipe import read_recipe  # noqa: E402
+from realtime_ser_export.errors import ExportError  # noqa: E402
 
 Floats = NDArray[np.float64]
 LABELS = ("angry", "happy", "neutral", "sad")

@@ -15,13 +15,13 @@ pytest.importorskip("soundfile", reason="soundfile is not installed: pip install
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from realtime_ser_export.fuse_attention import BLOCKED
-from realtime_ser_export.half_precision import HalfCounts, tensor_types, to_half
-from realtime_ser_export.hf_audio import load_audio
-from realtime_ser_export.hf_audio_export import write_graph
-from realtime_ser_export.optimise_graph import optimise
-from realtime_ser_export.parity import TOLERANCES, check
-from realtime_ser_export.random_models import random_model
+from realtime_ser_export.graphs.fuse_attention import BLOCKED
+from realtime_ser_export.graphs.half_precision import HalfCounts, tensor_types, to_half
+from realtime_ser_export.graphs.optimise_graph import optimise
+from realtime_ser_export.graphs.parity import TOLERANCES, check
+from realtime_ser_export.huggingface.audio import load_audio
+from realtime_ser_export.huggingface.audio_export import write_graph
+from realtime_ser_export.huggingface.random_models import random_model
 
 FAMILIES = ["hubert", "wavlm", "wav2vec2-conformer"]
 

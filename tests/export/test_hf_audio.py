@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from realtime_ser_export.errors import ExportError  # noqa: E402
-from realtime_ser_export.hf_audio import load_audio  # noqa: E402
+from realtime_ser_export.huggingface.audio import load_audio  # noqa: E402
 
 RandomFolder = Callable[..., Path]
 

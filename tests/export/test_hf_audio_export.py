@@ -13,14 +13,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 pytest.importorskip("optimum.exporters", reason="optimum is not installed")
 
-from realtime_ser_export import audio_cli, cli, hf_audio_export, mfcc_encoder  # noqa: E402
+from realtime_ser_export import cli  # noqa: E402
 from realtime_ser_export.encoder_folder import GRAPH_FILE, graph_files, read_record  # noqa: E402
 from realtime_ser_export.errors import ExportError  # noqa: E402
-from realtime_ser_export.hf_audio import load_audio  # noqa: E402
-from realtime_ser_export.hf_audio_export import export_audio  # noqa: E402
-from realtime_ser_export.parity import check  # noqa: E402
-from realtime_ser_export.parity_cases import Case  # noqa: E402
-from realtime_ser_export.served import serve_folder  # noqa: E402
+from realtime_ser_export.graphs.parity import check  # noqa: E402
+from realtime_ser_export.graphs.parity_cases import Case  # noqa: E402
+from realtime_ser_export.graphs.served import serve_folder  # noqa: E402
+from realtime_ser_export.huggingface import audio_export, mfcc_encoder  # noqa: E402
+from realtime_ser_export.huggingface.audio import load_audio  # noqa: E402
+from realtime_ser_export.huggingface.audio_export import export_audio  # noqa: E402
+from realtime_ser_export.verbs import audio  # noqa: E402
 
 RandomFolder = Callable[..., Path]
 
@@ -47,7 +49,7 @@ def test_the_graph_serves_what_the_original_says(
     family: str, random_folder: RandomFolder, tmp_path: Path
 ) -> None:
     model = load_audio(random_folder(family, **FAMILIES[family]))
-    hf_audio_export.write_graph(model, tmp_path / GRAPH_FILE)
+    audio_export.write_graph(model, tmp_path / GRAPH_FILE)
     longest = model.part["maximum_samples"]
     rows = tuple(utterance(min(int(16_000 * each), longest), 7) for each in SECONDS)
     alone = [Case(f"{len(row)} samples", (row,)) for row in rows]
@@ -112,8 +114,8 @@ def test_padding_that_matters_forbids_mixed_lengths(
     model = load_audio(random_folder("wav2vec2"))
     part = {**model.part, "outputs": [{"name": "mean"}, {"name": "nothing"}]}
     deaf = dataclasses.replace(model, module=Deaf(), part=part)
-    hf_audio_export.write_graph(deaf, tmp_path / GRAPH_FILE)
-    assert hf_audio_export.measured_batching(tmp_path / GRAPH_FILE, part) == "exact_length"
+    audio_export.write_graph(deaf, tmp_path / GRAPH_FILE)
+    assert audio_export.measured_batching(tmp_path / GRAPH_FILE, part) == "exact_length"
     assert "padding changes answers by" in capsys.readouterr().err
 
 
@@ -125,7 +127,7 @@ def test_a_graph_that_differs_is_not_written(random_folder: RandomFolder, tmp_pa
 
 
 def test_averaged_mfcc_needs_no_model(tmp_path: Path) -> None:
-    assert audio_cli.WITHOUT_MODEL == mfcc_encoder.NAME
+    assert audio.WITHOUT_MODEL == mfcc_encoder.NAME
     record = export_audio(mfcc_encoder.NAME, tmp_path / "mfcc")
     assert record.part["parameters"] == 0
     assert record.part["outputs"][0]["shape"] == ["batch", 128]

@@ -20,10 +20,10 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from realtime_ser_export import hf_source
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.hf_hub import wanted_files
-from realtime_ser_export.hf_source import (
+from realtime_ser_export.huggingface import source
+from realtime_ser_export.huggingface.hub import wanted_files
+from realtime_ser_export.huggingface.source import (
     AUDIO_FILES,
     TEXT_FILES,
     labels_of,
@@ -385,7 +385,7 @@ def test_a_closed_port(cache: Path) -> None:
 
 
 def test_a_hub_that_never_answers(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hf_source.HUB_DEADLINE_S <= 8  # of the 15 s that are promised; the rest is for imports
+    assert source.HUB_DEADLINE_S <= 8  # of the 15 s that are promised; the rest is for imports
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(ExportError, match=rf"does not give it within 0\.3 s\..*{ADVICE}"):

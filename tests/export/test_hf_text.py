@@ -28,12 +28,12 @@ from transformers import (
 from realtime_ser_export.cli import main
 from realtime_ser_export.encoder_folder import read_record
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.hf_source import load_weights, read_config
-from realtime_ser_export.hf_text import load_text
-from realtime_ser_export.hf_text_export import export_text
-from realtime_ser_export.parity import check
-from realtime_ser_export.random_models import random_model
-from realtime_ser_export.served import ServedEncoder, serve_folder
+from realtime_ser_export.graphs.parity import check
+from realtime_ser_export.graphs.served import ServedEncoder, serve_folder
+from realtime_ser_export.huggingface.random_models import random_model
+from realtime_ser_export.huggingface.source import load_weights, read_config
+from realtime_ser_export.huggingface.text import load_text
+from realtime_ser_export.huggingface.text_export import export_text
 
 FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta", "minilm")
 LABELS = ["angry", "happy", "neutral", "sad"]

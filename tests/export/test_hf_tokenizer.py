@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from realtime_ser.models.bundle_description import TextPart
 from realtime_ser.models.text import TextExpert
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.hf_tokenizer import TextTokenizer, load_tokenizer
+from realtime_ser_export.huggingface.tokenizer import TextTokenizer, load_tokenizer
 
 FAMILIES = ("distilbert", "bert", "roberta", "xlm-roberta", "minilm")
 MAX_TOKENS = 24
@@ -161,7 +161,7 @@ def test_case_is_kept_where_the_model_says_so(random_folder: Folder, tmp_path: P
 
 def test_a_sentencepiece_model_is_converted(random_folder: Folder, tmp_path: Path) -> None:
     sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
-    from realtime_ser_export.random_tokenizers import SENTENCES
+    from realtime_ser_export.huggingface.random_tokenizers import SENTENCES
 
     whole = random_folder("xlm-roberta")
     old = without(whole, tmp_path, "tokenizer.json")

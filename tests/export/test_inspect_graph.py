@@ -14,14 +14,14 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 import realtime_ser
 from realtime_ser.models.ort import find_cuda_problem
-from realtime_ser_export.cuda_kernels import TABLE_SOURCE, placed_on
 from realtime_ser_export.encoder_folder import (
     EncoderRecord,
     Source,
     write_record,
 )
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.inspect_graph import inspect
+from realtime_ser_export.graphs.cuda_kernels import TABLE_SOURCE, placed_on
+from realtime_ser_export.graphs.inspect_graph import inspect
 
 DEFAULT = Path(realtime_ser.__file__).parent / "models" / "default"
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[test]'")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from realtime_ser_export.errors import ExportError  # noqa: E402
-from realtime_ser_export.label_mapping import (  # noqa: E402
+from realtime_ser_export.bundles.label_mapping import (  # noqa: E402
     LabelMapping,
     append_mapping,
     map_labels,
     use_as_embedding,
 )
+from realtime_ser_export.errors import ExportError  # noqa: E402
 
 BUNDLE = ("angry", "happy", "neutral", "sad")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 
-from realtime_ser_export.masked_layers import (  # noqa: E402
+from realtime_ser_export.huggingface.masked_layers import (  # noqa: E402
     Loudness,
     MaskedGroupNorm,
     MeanPooling,

@@ -16,13 +16,13 @@ pytest.importorskip("soundfile", reason="soundfile is not installed: pip install
 import onnx
 from transformers import AutoConfig
 
-from realtime_ser_export.fuse_attention import BLOCKED
-from realtime_ser_export.hf_audio import load_audio
-from realtime_ser_export.hf_audio_export import write_graph
-from realtime_ser_export.hf_text_export import export_text
-from realtime_ser_export.optimise_graph import optimise, optimise_folder
-from realtime_ser_export.parity import check
-from realtime_ser_export.random_models import random_model
+from realtime_ser_export.graphs.fuse_attention import BLOCKED
+from realtime_ser_export.graphs.optimise_graph import optimise, optimise_folder
+from realtime_ser_export.graphs.parity import check
+from realtime_ser_export.huggingface.audio import load_audio
+from realtime_ser_export.huggingface.audio_export import write_graph
+from realtime_ser_export.huggingface.random_models import random_model
+from realtime_ser_export.huggingface.text_export import export_text
 
 
 @dataclass(frozen=True)

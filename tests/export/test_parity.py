@@ -14,7 +14,7 @@ from tiny_bundle import AUDIO_MATRIX, TEXT_MATRIX, text_embedding, write_tiny_bu
 pytest.importorskip("soundfile", reason="soundfile is not installed: pip install '.[export]'")
 
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.parity import (
+from realtime_ser_export.graphs.parity import (
     EVERYTHING,
     TOLERANCES,
     ParityReport,
@@ -22,8 +22,8 @@ from realtime_ser_export.parity import (
     check,
     table,
 )
-from realtime_ser_export.parity_cases import Case, cases
-from realtime_ser_export.served import read_part
+from realtime_ser_export.graphs.parity_cases import Case, cases
+from realtime_ser_export.graphs.served import read_part
 
 Reference = Any
 

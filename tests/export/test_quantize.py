@@ -20,12 +20,12 @@ import soundfile
 from realtime_ser_export.cli import main
 from realtime_ser_export.encoder_folder import read_record, write_record
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.hf_audio_export import export_audio
-from realtime_ser_export.hf_text_export import export_text
-from realtime_ser_export.parity import EVERYTHING, Tolerance
-from realtime_ser_export.parity_cases import speech
-from realtime_ser_export.quantize import quantize
-from realtime_ser_export.random_models import random_model
+from realtime_ser_export.graphs.parity import EVERYTHING, Tolerance
+from realtime_ser_export.graphs.parity_cases import speech
+from realtime_ser_export.graphs.quantize import quantize
+from realtime_ser_export.huggingface.audio_export import export_audio
+from realtime_ser_export.huggingface.random_models import random_model
+from realtime_ser_export.huggingface.text_export import export_text
 
 ANY = Tolerance(error=1e9, cosine=-2, labels=0)
 

@@ -18,8 +18,13 @@ import transformers
 from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer
 
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.hf_source import load_model, load_weights, read_config, source_record
-from realtime_ser_export.random_models import FAMILIES, random_model
+from realtime_ser_export.huggingface.random_models import FAMILIES, random_model
+from realtime_ser_export.huggingface.source import (
+    load_model,
+    load_weights,
+    read_config,
+    source_record,
+)
 
 Folder = Callable[..., Path]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from realtime_ser_export.bundles.recipe import RECIPES, packaged_recipes, read_recipe
+from realtime_ser_export.bundles.recipe_description import Recipe
 from realtime_ser_export.encoder_folder import PRECISIONS
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.recipe import RECIPES, packaged_recipes, read_recipe
-from realtime_ser_export.recipe_description import Recipe
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
-from realtime_ser_export.spectrograms import (  # noqa: E402
+from realtime_ser_export.graphs.spectrograms import (  # noqa: E402
     KaldiLogMel,
     MeanMfcc,
     WhisperLogMel,

@@ -10,16 +10,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 
-from realtime_ser_export.audio_cache import AudioCache  # noqa: E402
-from realtime_ser_export.audio_encoder import EncoderConfig  # noqa: E402
-from realtime_ser_export.batches import BatchMaker, soft_target  # noqa: E402
-from realtime_ser_export.corpora import LABELS, Clip, label_masks  # noqa: E402
-from realtime_ser_export.train_audio import (  # noqa: E402
+from realtime_ser_export.speech.audio_cache import AudioCache  # noqa: E402
+from realtime_ser_export.speech.audio_encoder import EncoderConfig  # noqa: E402
+from realtime_ser_export.speech.batches import BatchMaker, soft_target  # noqa: E402
+from realtime_ser_export.speech.train_audio import (  # noqa: E402
     TrainConfig,
     learning_rate_at,
     load_best,
     train,
 )
+from realtime_ser_export.training.corpora import LABELS, Clip, label_masks  # noqa: E402
 
 TINY = EncoderConfig(stem_channels=4, width=16, blocks=1, heads=2, embedding=8)
 

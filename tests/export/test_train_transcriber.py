@@ -26,8 +26,8 @@ from hypothesis.extra import numpy as hnp
 
 from realtime_ser.models.text_gates import DropReason
 from realtime_ser.models.transcriber import load_transcriber
-from realtime_ser_export.audio_cache import open_cache
-from realtime_ser_export.log_mel import (
+from realtime_ser_export.speech.audio_cache import open_cache
+from realtime_ser_export.transcriber.log_mel import (
     BANDS,
     FRAMES_PER_SECOND,
     Augmentation,
@@ -37,26 +37,26 @@ from realtime_ser_export.log_mel import (
     open_features,
     power,
 )
-from realtime_ser_export.small_whisper import (
+from realtime_ser_export.transcriber.small_whisper import (
     WhisperSizes,
     token_id,
     train_tokenizer,
     write_folder,
     write_profile,
 )
-from realtime_ser_export.text_batches import (
+from realtime_ser_export.transcriber.text_batches import (
     IGNORED,
     Mixture,
     TextBatchMaker,
     sampling_weights,
 )
-from realtime_ser_export.train_transcriber import (
+from realtime_ser_export.transcriber.train_transcriber import (
     TranscriberConfig,
     load_best,
     train,
 )
-from realtime_ser_export.transcripts import Recording, read_recordings
-from realtime_ser_export.word_errors import (
+from realtime_ser_export.transcriber.transcripts import Recording, read_recordings
+from realtime_ser_export.transcriber.word_errors import (
     choose_gates,
     gates_that_keep,
     hear,

@@ -12,8 +12,8 @@ pytest.importorskip("soundfile", reason="soundfile is not installed: pip install
 
 import soundfile
 
-from realtime_ser_export.corpora import SpeakerLeakError
-from realtime_ser_export.synthetic_speech import (
+from realtime_ser_export.training.corpora import SpeakerLeakError
+from realtime_ser_export.transcriber.synthetic_speech import (
     SENTENCES,
     read_sentences,
     read_unknown,
@@ -21,7 +21,7 @@ from realtime_ser_export.synthetic_speech import (
     unknown_takes,
     write_corpus,
 )
-from realtime_ser_export.transcripts import (
+from realtime_ser_export.transcriber.transcripts import (
     Recording,
     TranscriptError,
     plain_words,

@@ -12,13 +12,13 @@ pytest.importorskip("torch", reason="torch is not installed: pip install '.[expo
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 from realtime_ser.models.bundle import load_bundle
-from realtime_ser_export.audio_encoder import AudioEncoder
-from realtime_ser_export.corpora import LABELS
-from realtime_ser_export.default_bundle import describe, golden_cases
+from realtime_ser_export.bundles.default_bundle import describe, golden_cases
+from realtime_ser_export.bundles.model_card import model_card
+from realtime_ser_export.bundles.write_bundle import finish_bundle
 from realtime_ser_export.errors import ExportError
-from realtime_ser_export.figures import Calibration
-from realtime_ser_export.model_card import model_card
-from realtime_ser_export.write_bundle import finish_bundle
+from realtime_ser_export.speech.audio_encoder import AudioEncoder
+from realtime_ser_export.training.corpora import LABELS
+from realtime_ser_export.training.figures import Calibration
 
 CALIBRATION = Calibration(1.25, 0.3, 0.05, 0.9)
 

@@ -1,0 +1,1 @@
+"""Recipes and encoder folders become bundles, the folders that `realtime-ser` serves."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: exported, optimised, quantised, compared with the model behind them, inspected."""

@@ -1,0 +1,1 @@
+"""The audio encoder that is trained from scratch."""

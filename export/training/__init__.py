@@ -1,0 +1,1 @@
+"""What all training shares: corpora, splits, runs, metrics, reports."""

@@ -1,0 +1,1 @@
+"""The small transcriber: its corpora, its training, its word errors."""

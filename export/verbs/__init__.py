@@ -1,0 +1,1 @@
+"""The verbs of `realtime-ser-export`, one module for each group of them; see `cli`."""
