@@ -10,12 +10,16 @@ acted emotion and an actor-disjoint split. Two decisions are made here and nowhe
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from realtime_ser.models.bundle_description import AFFECT_LABELS
+
+from ..errors import ExportError
 
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 SAMPLE_RATE_HZ = 16_000
@@ -24,16 +28,27 @@ SAMPLE_RATE_HZ = 16_000
 TRAINING_CORPORA = ("cremad", "ravdess", "emodb", "nemo", "banglaser")
 UNSEEN_CORPUS = "tess"
 
+_NEEDED = ("file", "corpus", "split", "speaker", "emotion")
 _LABEL_OF_EMOTION = {label: label for label in LABELS} | {"calm": "neutral"}
 _VOTE_LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad")
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One recording of one acted sentence.
+    """One recording of one sentence.
 
-    `votes` are the shares of CREMA-D's listeners for each of `LABELS` (they heard the voice and
-    saw no face), or None where nobody was asked.
+    Attributes:
+        file: below `speech/`, unique.
+        split: train, dev or test as the provider of the data chose, disjoint by speaker.
+        label: place in `LABELS`.
+        votes: shares of CREMA-D's listeners for each of `LABELS` (they heard the voice and saw no
+            face), or None where nobody was asked.
+        sex: male, female or empty.
+        language: as in the file: en, de, ...
+        intensity: normal, strong, low, medium, high or empty.
+        text: what is said; empty where nobody wrote it down.
+        affect: valence, arousal, dominance in 0..1 as rated, or None; none of the corpora that are
+            provided has it.
     """
 
     file: str
@@ -42,6 +57,11 @@ class Clip:
     speaker: str
     label: int
     votes: tuple[float, ...] | None
+    sex: str = ""
+    language: str = ""
+    intensity: str = ""
+    text: str = ""
+    affect: tuple[float, float, float] | None = None
 
     @property
     def label_name(self) -> str:
@@ -60,20 +80,47 @@ class SpeakerLeakError(ValueError):
 
 
 def read_clips(data: Path) -> list[Clip]:
-    """Read `data/speech.csv`; clips whose emotion is none of `LABELS` are left out."""
-    with (data / "speech.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["emotion"] in _LABEL_OF_EMOTION]
-    return [
-        Clip(
-            file=row["file"],
-            corpus=row["corpus"],
-            split=row["split"],
-            speaker=row["speaker"],
-            label=LABELS.index(_LABEL_OF_EMOTION[row["emotion"]]),
-            votes=_shares(row["votes"]),
-        )
-        for row in rows
-    ]
+    """Read `data/speech.csv`; clips whose emotion is none of `LABELS` are left out.
+
+    Columns: file, corpus, split, speaker, emotion; where known also sex, language, intensity,
+    votes, text, and valence, arousal, dominance (0..1).
+
+    Raises:
+        ExportError: there is no such file, or it lacks a column.
+    """
+    path = data / "speech.csv"
+    if not path.is_file():
+        raise ExportError(f"{data} holds no speech.csv; give --data the folder that does")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ExportError(f"{path} has no column {missing[0]!r}; it needs {', '.join(_NEEDED)}")
+        return [_clip(row) for row in reader if row["emotion"] in _LABEL_OF_EMOTION]
+
+
+def _clip(row: Mapping[str, str | None]) -> Clip:
+    def given(name: str) -> str:
+        return row.get(name) or ""
+
+    rated = [given(name) for name in AFFECT_LABELS]
+    try:
+        affect = tuple(float(value) for value in rated) if all(rated) else None
+    except ValueError as error:
+        raise ExportError(f"speech.csv: {given('file')}: {error}; ratings are 0 to 1") from error
+    return Clip(
+        file=given("file"),
+        corpus=given("corpus"),
+        split=given("split"),
+        speaker=given("speaker"),
+        label=LABELS.index(_LABEL_OF_EMOTION[given("emotion")]),
+        votes=_shares(given("votes")),
+        sex=given("sex"),
+        language=given("language"),
+        intensity=given("intensity"),
+        text=given("text"),
+        affect=affect,
+    )
 
 
 def _shares(votes: str) -> tuple[float, ...] | None:
