@@ -136,6 +136,9 @@ class Settings:
     partial_window_s: float = setting(
         4.0, "audio that a partial looks back on", low=0.25, high=30, scope=Scope.SESSION_AT_MOST
     )
+    partial_transcripts: bool = setting(
+        False, "the words so far, too, where transcribing them delays no final"
+    )
     rolling_half_life_s: float = setting(
         10.0, "seconds of speech after which an utterance counts half", low=0.1, high=36_000
     )

@@ -55,6 +55,8 @@ class JobKind(StrEnum):
     """What an analysis is for; see the design's three kinds of work."""
 
     PARTIAL = "partial"
+    PARTIAL_TRANSCRIPT = "partial_transcript"
+    """Words alone, no estimate; of all of the utterance so far."""
     SPECULATIVE = "speculative"
     FINAL = "final"
 
@@ -88,7 +90,7 @@ class Utterance:
     Attributes:
         id: 0, 1, 2, ... in the order of the stream.
         start, end: sample indices in the stream, end exclusive.
-        samples: int16 [end - start]; of a partial, at most the last `partial_window_s`.
+        samples: int16 [end - start]; of a partial estimate, at most the last `partial_window_s`.
         speech_samples: how many of them the speech detector called speech.
         closed_by: None while it is still open.
     """
@@ -107,7 +109,7 @@ class AnalysisJob:
 
     Attributes:
         id: unique within its session; the answer names it.
-        revision: counts the partials of one utterance from 0.
+        revision: counts the partials of one kind and one utterance from 0.
     """
 
     id: int
@@ -199,6 +201,23 @@ class Analysis:
     abstained: bool
     modalities: tuple[str, ...]
     timings: tuple[StageTiming, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """The answer to a job that asks for words alone.
+
+    Attributes:
+        transcript: None without ASR, and when a gate dropped the text.
+        timings: as in `Analysis`; ASR at most.
+    """
+
+    job_id: int
+    transcript: Transcript | None
+    timings: tuple[StageTiming, ...] = ()
+
+
+Answer = Analysis | Transcription
 
 
 @dataclass(frozen=True, slots=True)

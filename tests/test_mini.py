@@ -7,13 +7,23 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soxr
 
-from realtime_ser import AudioBlock, EmotionFinal, Recognizer, TranscriptFinal
+from realtime_ser import (
+    AudioBlock,
+    EmotionFinal,
+    Event,
+    Recognizer,
+    TranscriptFinal,
+    TranscriptPartial,
+    event_to_wire,
+)
 from realtime_ser.io.file import AudioFile
 from realtime_ser.models.describe import describe_transcriber
 from realtime_ser.models.hub import find_model
@@ -143,3 +153,30 @@ def test_sentences_that_it_does_not_know_are_dropped(
     assert len(paths) >= 200 // every
     kept = [path.name for path in paths if mini.transcribe(samples_of(path)) is not None]
     assert len(kept) <= 0.2 * len(paths), kept
+
+
+def test_the_words_so_far_change_nothing_in_what_is_told_at_the_end(
+    recognizer: Recognizer,
+) -> None:
+    blocks = list(AudioFile(sample_path("demo")))
+
+    def lasting(events: list[Event]) -> list[dict[str, Any]]:
+        clocks = ("seq", "lag_ms", "timings")
+        told = map(event_to_wire, events)
+        return [
+            {name: value for name, value in event.items() if name not in clocks}
+            for event in told
+            if not event["type"].endswith((".partial", ".created"))
+        ]
+
+    # what a busy machine takes must not decide: finals may come as late as they like
+    settings = replace(recognizer.settings, partial_transcripts=True, hangover_ms=2000)
+    usual = Recognizer(replace(settings, partial_transcripts=False))
+    talking = list(Recognizer(settings).events(blocks, "demo"))
+    assert lasting(talking) == lasting(list(usual.events(blocks, "demo")))
+    partials = [event for event in talking if isinstance(event, TranscriptPartial)]
+    finals = {e.utterance_id: e.transcript.text for e in talking if isinstance(e, TranscriptFinal)}
+    assert {event.utterance_id for event in partials} >= {0, 1}
+    # it knows whole sentences only, and so says nothing until it has heard nearly all of one
+    first = next(event for event in partials if event.utterance_id == 0)
+    assert first.transcript.text == finals[0]

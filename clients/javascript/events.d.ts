@@ -68,6 +68,29 @@ export interface EmotionPartial {
   speech_seconds: number;
 }
 
+/** The words so far, while the person is still talking; the next one may say otherwise. */
+export interface TranscriptPartial {
+  type: "transcript.partial";
+  seq: number;
+  audio_end_ms: number;
+  lag_ms: number | null;
+  utterance_id: number;
+  audio_start_ms: number;
+  revision: number;
+  transcript: {
+    text: string;
+    language: string;
+    avg_logprob: number;
+    no_speech_prob: number;
+    words: Array<{
+      text: string;
+      start_ms: number;
+      end_ms: number;
+      probability: number;
+    }>;
+  };
+}
+
 /** What was said; absent without ASR and when a gate dropped the text. */
 export interface TranscriptFinal {
   type: "transcript.final";
@@ -204,6 +227,7 @@ export type ServerEvent =
   | SessionResumed
   | UtteranceStart
   | EmotionPartial
+  | TranscriptPartial
   | TranscriptFinal
   | EmotionFinal
   | RollingUpdate
@@ -219,6 +243,7 @@ export interface EventsByType {
   "session.resumed": SessionResumed;
   "utterance.start": UtteranceStart;
   "emotion.partial": EmotionPartial;
+  "transcript.partial": TranscriptPartial;
   "transcript.final": TranscriptFinal;
   "emotion.final": EmotionFinal;
   "rolling.update": RollingUpdate;
@@ -277,6 +302,8 @@ export interface Settings {
   partial_first_ms?: number;
   /** audio that a partial looks back on */
   partial_window_s?: number;
+  /** the words so far, too, where transcribing them delays no final */
+  partial_transcripts?: boolean;
   /** seconds of speech after which an utterance counts half */
   rolling_half_life_s?: number;
   /** a live stream warns when finals come this much late */

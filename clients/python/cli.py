@@ -28,6 +28,7 @@ from realtime_ser_client.events import (
     SessionCreated,
     SessionResumed,
     TranscriptFinal,
+    TranscriptPartial,
     WarningEvent,
 )
 from realtime_ser_client.samples import BYTES_PER_SAMPLE
@@ -202,6 +203,8 @@ def describe(event: Event) -> str | None:
             return f"{event.bundle['name']} on {', '.join(event.providers)}; {asr}"
         case EmotionPartial():
             return f"{at}... {_estimate(event)}"
+        case TranscriptPartial():
+            return f"{at}... “{event.transcript.text}”"
         case TranscriptFinal():
             return f"{at}“{event.transcript.text}”"
         case EmotionFinal():

@@ -157,6 +157,17 @@ class EmotionPartial(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptPartial(Event):
+    """The words so far, where the session has `partial_transcripts`; the next may say otherwise."""
+
+    type: Literal["transcript.partial"] = "transcript.partial"
+    utterance_id: int
+    audio_start_ms: float
+    revision: int
+    transcript: Transcript
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptFinal(Event):
     """What was said."""
 
@@ -255,6 +266,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     "session.resumed": SessionResumed,
     "utterance.start": UtteranceStart,
     "emotion.partial": EmotionPartial,
+    "transcript.partial": TranscriptPartial,
     "transcript.final": TranscriptFinal,
     "emotion.final": EmotionFinal,
     "rolling.update": RollingUpdate,

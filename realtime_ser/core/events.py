@@ -2,8 +2,8 @@
 
 An utterance is told in this order:
 
-    utterance.start  emotion.partial*  [error]  [transcript.final]  emotion.final
-    [rolling.update]  utterance.end
+    utterance.start  (emotion.partial | transcript.partial)*  [error]  [transcript.final]
+    emotion.final  [rolling.update]  utterance.end
 
 Every utterance that starts gets exactly one `emotion.final`, also when its analysis failed (then
 with `emotion=None`, after an `error`). Where analysis is slower than speech, the next utterance
@@ -137,6 +137,18 @@ class EmotionPartial(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptPartial(Event):
+    """The words so far, while the person is still talking; the next one may say otherwise."""
+
+    type: ClassVar[str] = "transcript.partial"
+    utterance_id: int
+    audio_start: int
+    revision: int
+    transcript: Transcript
+    job_id: int | None = field(default=None, metadata=INTERNAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptFinal(Event):
     """What was said; absent without ASR and when a gate dropped the text."""
 
@@ -251,6 +263,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     SessionResumed,
     UtteranceStart,
     EmotionPartial,
+    TranscriptPartial,
     TranscriptFinal,
     EmotionFinal,
     RollingUpdate,

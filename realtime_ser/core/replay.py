@@ -3,7 +3,7 @@
 A dropped connection may lose what was sent last, so what was sent is kept for a while: the last
 `KEPT_EVENTS`, not counting partials and pongs, which say nothing that a later event does not say
 better. What was not sent yet is bounded by whoever pushes, who must stop at `MAXIMUM_UNSENT`;
-partials that a slow reader has not taken give way to the next one.
+partials that a slow reader has not taken give way to the next of their kind.
 """
 
 from __future__ import annotations
@@ -11,13 +11,20 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from realtime_ser.core.events import EmotionPartial, Event, Pong, SessionResumed
+from realtime_ser.core.events import (
+    EmotionPartial,
+    Event,
+    Pong,
+    SessionResumed,
+    TranscriptPartial,
+)
 from realtime_ser.errors import RemoteProtocolError
 
 KEPT_EVENTS = 1024
 MAXIMUM_UNSENT = 1024
 
-_PERISHABLE = (EmotionPartial, Pong, SessionResumed)
+_PARTIALS = (EmotionPartial, TranscriptPartial)
+_PERISHABLE = (*_PARTIALS, Pong, SessionResumed)
 
 
 class Replay:
@@ -44,14 +51,19 @@ class Replay:
     def push(self, event: Event) -> None:
         """Add a numbered event."""
         self.last_seq = event.seq
-        if (
-            isinstance(event, EmotionPartial)
-            and self._unsent
-            and isinstance(self._unsent[-1], EmotionPartial)
-        ):
-            self._unsent.pop()
-            self.dropped_partials += 1
+        if isinstance(event, _PARTIALS):
+            self._drop_older(type(event))
         self._unsent.append(event)
+
+    def _drop_older(self, kind: type[Event]) -> None:
+        """Drop what waits of `kind`, unless something lasting was said since."""
+        for place in range(len(self._unsent) - 1, -1, -1):
+            if not isinstance(self._unsent[place], _PARTIALS):
+                return
+            if isinstance(self._unsent[place], kind):
+                del self._unsent[place]
+                self.dropped_partials += 1
+                return
 
     def push_unnumbered(self, event: Pong) -> None:
         """Add an event about the connection; it gets the number of the newest before it."""

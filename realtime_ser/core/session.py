@@ -13,7 +13,7 @@ are perishable: one that arrives late, after a newer one or after its utterance,
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from realtime_ser.config import Settings
 from realtime_ser.core.events import Event, RollingUpdate, UtteranceStart
 from realtime_ser.core.framing import Frame, Framer, Gap
+from realtime_ser.core.partials import PartialSeries, TranscriptionBudget
 from realtime_ser.core.rolling import RollingState
 from realtime_ser.core.segmenter import (
     Action,
@@ -31,18 +32,20 @@ from realtime_ser.core.segmenter import (
     SpeechStarted,
     State,
 )
-from realtime_ser.core.telling import Failure, end_told, final_told, partial_told
+from realtime_ser.core.telling import Failure, end_told, final_told, partial_told, words_told
 from realtime_ser.core.timeline import Timeline
 from realtime_ser.errors import LocalProtocolError
 from realtime_ser.types import (
     SAMPLE_RATE_HZ,
     Analysis,
     AnalysisJob,
+    Answer,
     AudioChunk,
     ClosedBy,
     Evidence,
     JobKind,
     Samples,
+    Transcription,
     Utterance,
     samples_from_ms,
 )
@@ -70,8 +73,8 @@ class _OpenUtterance:
     id: int
     start: int
     next_partial_at: int
-    partials_asked: int = 0
-    newest_partial_told: int = -1
+    estimates: PartialSeries = field(default_factory=PartialSeries)
+    words: PartialSeries = field(default_factory=PartialSeries)
     speculative: AnalysisJob | None = None
     speculative_answer: Analysis | Failure | None = None
 
@@ -101,6 +104,7 @@ class Session:
         self._timeline = Timeline()
         self._segmenter = Segmenter(settings)
         self._rolling = RollingState(settings.rolling_half_life_s)
+        self._budget = TranscriptionBudget(settings)
         self._events: list[Event] = []
         self._jobs: list[AnalysisJob] = []
         self._unanswered: dict[int, AnalysisJob] = {}
@@ -143,13 +147,14 @@ class Session:
             self._take_frame(frame)
         self._close(ClosedBy.EOF, self._framer.position)
 
-    def receive_analysis(self, analysis: Analysis) -> None:
+    def receive_analysis(self, answer: Answer) -> None:
         """Take the answer to a job.
 
         Raises:
             LocalProtocolError: no such job waits for an answer.
         """
-        self._answer(analysis.job_id, analysis)
+        self._answer(answer.job_id, answer)
+        self._budget.note(answer.timings)
 
     def receive_failure(self, job_id: int, code: str, message: str = "") -> None:
         """Note that a job cannot be answered; see `receive_analysis` for errors.
@@ -182,7 +187,11 @@ class Session:
         if current is None or current.id != job.utterance.id:
             return False
         if job.kind is JobKind.PARTIAL:
-            return job.revision == current.partials_asked - 1
+            return current.estimates.is_newest(job.revision)
+        if job.kind is JobKind.PARTIAL_TRANSCRIPT:
+            # in a pause the words are on their way with the final
+            is_spoken = self._segmenter.state is State.ACTIVE
+            return is_spoken and current.words.is_newest(job.revision)
         return current.speculative is job
 
     @property
@@ -220,7 +229,7 @@ class Session:
         energy = float(samples @ samples)
         for action in self._segmenter.push(frame.start, frame.end, evidence, energy):
             self._act(action)
-        self._ask_partial(frame.end)
+        self._ask_partials(frame.end)
         self._timeline.forget_before(self._segmenter.first_needed_sample(frame.end))
 
     def _close(self, closed_by: ClosedBy, resume_at: int) -> None:
@@ -248,24 +257,32 @@ class Session:
             UtteranceStart(audio_end=self.judged, utterance_id=self._open.id, audio_start=start)
         )
 
-    def _ask_partial(self, now: int) -> None:
+    def _ask_partials(self, now: int) -> None:
         current = self._open
         if (
             current is None
-            or not self._settings.partials
             or self._segmenter.state is not State.ACTIVE
             or now < current.next_partial_at
         ):
             return
-        current.next_partial_at = now + samples_from_ms(self._settings.partial_interval_ms)
-        window = round(self._settings.partial_window_s * SAMPLE_RATE_HZ)
-        start = max(current.start, now - window)
-        self._ask(
-            JobKind.PARTIAL,
-            self._utterance(current.id, start, now, self._segmenter.speech_samples),
-            revision=current.partials_asked,
-        )
-        current.partials_asked += 1
+        settings = self._settings
+        current.next_partial_at = now + samples_from_ms(settings.partial_interval_ms)
+        if settings.partials:
+            window = round(settings.partial_window_s * SAMPLE_RATE_HZ)
+            start = max(current.start, now - window)
+            self._ask_partial(JobKind.PARTIAL, current.id, start, now, current.estimates)
+        if settings.partial_transcripts and not self._budget.suffices:
+            self._events += self._budget.complaints(now)
+        elif settings.partial_transcripts:
+            # from its start on: a sentence that begins in its middle is a guess
+            start = current.start
+            self._ask_partial(JobKind.PARTIAL_TRANSCRIPT, current.id, start, now, current.words)
+
+    def _ask_partial(
+        self, kind: JobKind, utterance_id: int, start: int, end: int, series: PartialSeries
+    ) -> None:
+        utterance = self._utterance(utterance_id, start, end, self._segmenter.speech_samples)
+        self._ask(kind, utterance, series.next_revision())
 
     def _speculate(self, start: int, end: int, speech_samples: int) -> None:
         current = self._current()
@@ -309,12 +326,15 @@ class Session:
         job = self._ask(JobKind.FINAL, closed.utterance)
         self._finals[job.id] = closed
 
-    def _answer(self, job_id: int, answer: Analysis | Failure) -> None:
+    def _answer(self, job_id: int, answer: Answer | Failure) -> None:
         job = self._unanswered.pop(job_id, None)
         if job is None:
             raise LocalProtocolError(
                 f"job {job_id} does not wait for an answer; answer each job of jobs_to_run() once"
             )
+        if isinstance(answer, Transcription):
+            self._tell_words(job, answer)
+            return
         closed = self._finals.pop(job_id, None)
         current = self._open
         if closed is not None:
@@ -340,9 +360,19 @@ class Session:
     # events
 
     def _tell_partial(self, current: _OpenUtterance, job: AnalysisJob, answer: Analysis) -> None:
-        if job.revision > current.newest_partial_told:
-            current.newest_partial_told = job.revision
+        if current.estimates.tell(job.revision):
             self._events.append(partial_told(job, answer))
+
+    def _tell_words(self, job: AnalysisJob, answer: Transcription) -> None:
+        assert job.kind is JobKind.PARTIAL_TRANSCRIPT  # other kinds ask for more than words
+        current = self._open
+        if (
+            current is not None
+            and current.id == job.utterance.id
+            and current.words.tell(job.revision)
+            and answer.transcript is not None
+        ):
+            self._events.append(words_told(job, answer.transcript))
 
     def _tell_final(self, closed: _ClosedUtterance) -> None:
         assert closed.answer is not None  # or it would not be its turn

@@ -10,9 +10,10 @@ from realtime_ser.core.events import (
     ErrorEvent,
     Event,
     TranscriptFinal,
+    TranscriptPartial,
     UtteranceEnd,
 )
-from realtime_ser.types import SAMPLE_RATE_HZ, Analysis, AnalysisJob, Utterance
+from realtime_ser.types import SAMPLE_RATE_HZ, Analysis, AnalysisJob, Transcript, Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,19 @@ def partial_told(job: AnalysisJob, analysis: Analysis) -> EmotionPartial:
         confidence=analysis.confidence,
         abstained=analysis.abstained,
         speech_seconds=utterance.speech_samples / SAMPLE_RATE_HZ,
+        job_id=job.id,
+    )
+
+
+def words_told(job: AnalysisJob, transcript: Transcript) -> TranscriptPartial:
+    """The words of the utterance so far."""
+    utterance = job.utterance
+    return TranscriptPartial(
+        audio_end=utterance.end,
+        utterance_id=utterance.id,
+        audio_start=utterance.start,
+        revision=job.revision,
+        transcript=transcript,
         job_id=job.id,
     )
 

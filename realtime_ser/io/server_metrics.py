@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from realtime_ser.core.events import EmotionFinal, ErrorEvent, Event
 from realtime_ser.runtime.stream import StreamDescription
-from realtime_ser.types import Analysis, JobKind
+from realtime_ser.types import Answer, JobKind
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -102,10 +102,10 @@ class Metrics:
                 1
             )
 
-    def ran(self, kind: JobKind, analyses: Sequence[Analysis]) -> None:
+    def ran(self, kind: JobKind, answers: Sequence[Answer]) -> None:
         """A batch was answered; called on the worker's thread."""
-        self._batches.labels(kind).observe(len(analyses))
-        stages = {timing for analysis in analyses for timing in analysis.timings}
+        self._batches.labels(kind).observe(len(answers))
+        stages = {timing for answer in answers for timing in answer.timings}
         for timing in stages:
             self._stages.labels(timing.stage).observe(timing.ended_s - timing.started_s)
 

@@ -253,8 +253,11 @@ def _utterance(line: UtteranceLine, width: int) -> Text:
     style = UNSURE if unsure or line.emotion is None else label_colour(line.emotion.top)
     if line.text is not None:
         said = Text(printable(line.text), style=style)
+    elif line.final:
+        said = Text("[no transcript]", style=f"italic {UNSURE}")
     else:
-        said = Text("[no transcript]" if line.final else "speaking …", style=f"italic {UNSURE}")
+        so_far = f"{printable(line.words_so_far)} " if line.words_so_far else "speaking "
+        said = Text(f"{so_far}…", style=f"italic {UNSURE}")
     heard = f" {line.speech_seconds:4.1f} s  " if line.emotion or line.final else " " * 9
     text = Text.assemble((f"{clock(line.start_s):>5}  ", QUIET), verdict, (heard, QUIET), said)
     text.truncate(width, overflow="ellipsis")

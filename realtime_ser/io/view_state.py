@@ -21,6 +21,7 @@ from realtime_ser.core.events import (
     SessionClosed,
     SessionCreated,
     TranscriptFinal,
+    TranscriptPartial,
     UtteranceEnd,
     UtteranceStart,
     WarningEvent,
@@ -51,6 +52,7 @@ class UtteranceLine:
     Attributes:
         start_s: on the time line of its stream.
         text: None as long as, or because, there is no transcript.
+        words_so_far: of an utterance that is not over; None when nobody transcribes them.
         emotion, affect: None before the first estimate, and when the analysis failed.
         confidence: of the top label, 0..1.
         speech_seconds: the evidence that the estimate rests on.
@@ -61,6 +63,7 @@ class UtteranceLine:
     id: int
     start_s: float
     text: str | None = None
+    words_so_far: str | None = None
     emotion: Emotion | None = None
     affect: Affect | None = None
     confidence: float = 0.0
@@ -144,6 +147,8 @@ class ViewState:
                     speech_seconds=event.speech_seconds,
                 )
                 self.trail.append(event.affect)
+            case TranscriptPartial():
+                self._amend(event.utterance_id, words_so_far=event.transcript.text)
             case TranscriptFinal():
                 self._amend(event.utterance_id, text=event.transcript.text)
             case EmotionFinal():

@@ -34,6 +34,7 @@ from realtime_ser.types import (
     Stage,
     StageTiming,
     Transcript,
+    Transcription,
 )
 
 
@@ -173,6 +174,21 @@ class BundleAnalyzer:
             )
             for row, job in enumerate(jobs)
         ]
+
+    def transcribe(self, jobs: Sequence[AnalysisJob]) -> list[Transcription]:
+        """The words of `jobs`, in their order, and no estimates.
+
+        Raises:
+            InferenceError: the transcriber failed; none of the jobs is answered.
+        """
+        if self._transcriber is None:
+            return [Transcription(job.id, None) for job in jobs]
+        transcriptions: list[Transcription] = []
+        for job in jobs:
+            with (ledger := _Ledger()).stage(Stage.ASR):
+                transcript = self._transcriber.transcribe(job.utterance.samples)
+            transcriptions.append(Transcription(job.id, transcript, ledger.timings))
+        return transcriptions
 
     def _read(self, transcripts: Sequence[Transcript | None], ledger: _Ledger) -> TextAnswers:
         texts = [transcript.text.strip() if transcript else "" for transcript in transcripts]

@@ -5,7 +5,8 @@ before partials. Within a kind the streams take turns, each with its jobs in the
 one that sends an hour at once does not make the others wait for it. What runs together is of one
 kind and of much the same length: the shorter ones of a batch are padded to the longest. A batch
 never waits for company (the design's `max_wait_ms`): while one runs, the next one gathers, and
-without load waiting would be all that it does.
+without load waiting would be all that it does. Partial transcripts come last of all and one at a
+time: they gain nothing from company, and a final that comes up meanwhile waits for one at most.
 
 Whoever asked may take a job back as long as it waits, which is how stale partials and speculation
 that was talked over cost nothing under load.
@@ -21,13 +22,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from realtime_ser.errors import InferenceError
-from realtime_ser.runtime.ports import Analyzer
-from realtime_ser.types import Analysis, AnalysisJob, JobKind
+from realtime_ser.runtime.ports import Analyzer, answers
+from realtime_ser.types import AnalysisJob, Answer, JobKind
 
-Outcome = Analysis | InferenceError
-Observer = Callable[[JobKind, Sequence[Analysis]], None]
+Outcome = Answer | InferenceError
+Observer = Callable[[JobKind, Sequence[Answer]], None]
 
-_ORDER = (JobKind.FINAL, JobKind.SPECULATIVE, JobKind.PARTIAL)
+_ORDER = (JobKind.FINAL, JobKind.SPECULATIVE, JobKind.PARTIAL, JobKind.PARTIAL_TRANSCRIPT)
+_ALONE = JobKind.PARTIAL_TRANSCRIPT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,10 +134,11 @@ class AnalysisWorker:
             self._changed.wait_for(lambda: self._closing or any(self._waiting.values()))
             if self._closing:
                 return []
-            lines = next(self._waiting[kind] for kind in _ORDER if self._waiting[kind])
+            kind = next(kind for kind in _ORDER if self._waiting[kind])
+            lines = self._waiting[kind]
             batch = [_take_turn(lines, next(iter(lines)))]
             bucket = _bucket(batch[0])
-            while len(batch) < self._max_batch:
+            while len(batch) < self._max_batch and kind is not _ALONE:
                 fitting = [s for s, line in lines.items() if _bucket(line.tickets[0]) == bucket]
                 if not fitting:
                     break
@@ -144,7 +147,7 @@ class AnalysisWorker:
 
     def _answer(self, batch: list[Ticket]) -> None:
         try:
-            analyses = self._analyzer.analyze([ticket.job for ticket in batch])
+            answered = answers(self._analyzer, [ticket.job for ticket in batch])
         except Exception as error:
             if len(batch) > 1:
                 # one bad utterance must not cost the others theirs
@@ -159,9 +162,9 @@ class AnalysisWorker:
             )
             return
         if self.observer is not None:
-            self.observer(batch[0].job.kind, analyses)
-        for ticket, analysis in zip(batch, analyses, strict=True):
-            ticket.deliver(analysis)
+            self.observer(batch[0].job.kind, answered)
+        for ticket, answer in zip(batch, answered, strict=True):
+            ticket.deliver(answer)
 
 
 def _take_turn(lines: dict[Hashable, _Line], stream: Hashable) -> Ticket:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from realtime_ser.core.events import Event
 from realtime_ser.errors import AudioError, InferenceError
-from realtime_ser.runtime.ports import Analyzer, AudioBlock
+from realtime_ser.runtime.ports import Analyzer, AudioBlock, answers
 from realtime_ser.runtime.stream import Stream
 from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
 
@@ -73,11 +73,11 @@ class _Driver:
         while jobs := stream.session.jobs_to_run():
             for job in jobs:
                 try:
-                    [analysis] = self._analyzer.analyze([job])
+                    [answer] = answers(self._analyzer, [job])
                 except InferenceError as error:
                     stream.fail(job.id, error)
                     continue
-                timings = analysis.timings
+                timings = answer.timings
                 if timings:
                     # from the machine's clock to the audio's
                     shift_s = max(asked_s, self._worker_free_s) - timings[0].started_s
@@ -86,7 +86,7 @@ class _Driver:
                         for t in timings
                     )
                     self._worker_free_s = timings[-1].ended_s
-                stream.answer(analysis, timings)
+                stream.answer(answer, timings)
         now_s = asked_s
         for event in stream.session.events_received():
             now_s = max(now_s, stream.finished_s(event))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from realtime_ser.types import Analysis, AnalysisJob
+from realtime_ser.types import Analysis, AnalysisJob, Answer, JobKind, Transcription
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,20 @@ class Analyzer(Protocol):
     """Answers jobs. One instance a process, called from one thread at a time."""
 
     def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
-        """Answer `jobs` in their order; all are of one kind.
+        """Answer `jobs` in their order; all are of one kind, and want estimates.
 
         Raises:
             InferenceError: the models failed; none of the jobs is answered.
         """
         ...
+
+    def transcribe(self, jobs: Sequence[AnalysisJob]) -> list[Transcription]:
+        """Answer `jobs` that want words alone; as `analyze`."""
+        ...
+
+
+def answers(analyzer: Analyzer, jobs: Sequence[AnalysisJob]) -> Sequence[Answer]:
+    """Ask `analyzer` for what `jobs`, all of one kind, want; errors as its own."""
+    if jobs and jobs[0].kind is JobKind.PARTIAL_TRANSCRIPT:
+        return analyzer.transcribe(jobs)
+    return analyzer.analyze(jobs)

@@ -29,7 +29,7 @@ from realtime_ser.errors import (
 )
 from realtime_ser.runtime.ledger import ledger
 from realtime_ser.runtime.ports import AudioBlock
-from realtime_ser.types import SAMPLE_RATE_HZ, Analysis, AudioChunk, StageTiming
+from realtime_ser.types import SAMPLE_RATE_HZ, Answer, AudioChunk, StageTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,10 @@ class Stream:
         """Audio brought by the source, in samples at 16 kHz, that of the resampler included."""
         return self._intake.received_samples if self._intake else 0.0
 
-    def answer(self, analysis: Analysis, stages: tuple[StageTiming, ...]) -> None:
-        """Hand an analysis to the session; `stages` are its timings on the driver's clock."""
-        self._stages[analysis.job_id] = stages
-        self.session.receive_analysis(analysis)
+    def answer(self, answer: Answer, stages: tuple[StageTiming, ...]) -> None:
+        """Hand an answer to the session; `stages` are its timings on the driver's clock."""
+        self._stages[answer.job_id] = stages
+        self.session.receive_analysis(answer)
 
     def fail(self, job_id: int, error: InferenceError) -> None:
         """Hand a failure to the session."""

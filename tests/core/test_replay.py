@@ -9,12 +9,13 @@ from realtime_ser.core.events import (
     Event,
     Pong,
     SessionResumed,
+    TranscriptPartial,
     UtteranceStart,
     WarningEvent,
 )
 from realtime_ser.core.replay import KEPT_EVENTS, Replay
 from realtime_ser.errors import RemoteProtocolError
-from realtime_ser.types import Affect, Emotion
+from realtime_ser.types import Affect, Emotion, Transcript
 
 RESUMED = SessionResumed(audio_end=0, session_id="s", received_samples=0)
 
@@ -38,6 +39,16 @@ def partial(seq: int) -> Event:
     )
 
 
+def words(seq: int) -> Event:
+    transcript = Transcript("so far", "en", -0.1, 0.0)
+    return TranscriptPartial(
+        seq=seq, audio_end=0, utterance_id=0, audio_start=0, revision=seq, transcript=transcript
+    )
+
+
+MAKE = {"l": lasting, "p": partial, "w": words}
+
+
 def drain(replay: Replay) -> list[Event]:
     drained = []
     while (event := replay.next()) is not None:
@@ -49,18 +60,18 @@ def seqs(events: list[Event]) -> list[int]:
     return [event.seq for event in events]
 
 
-@given(st.text("lp.", max_size=60), st.integers(0, 60), st.data())
+@given(st.text("lpw.", max_size=60), st.integers(0, 60), st.data())
 def test_whatever_was_sent_before_the_drop_nothing_lasting_is_lost_or_told_twice(
     line: str, sent: int, data: st.DataObject
 ) -> None:
-    """l: a lasting event, p: a partial, '.': the client reads one."""
+    """l: a lasting event, p: a partial, w: words so far, '.': the client reads one."""
     replay, read = Replay(), []
     for seq, mark in enumerate(line):
         if mark == ".":
             event = replay.next()
             read += [] if event is None else [event]
         else:
-            replay.push(lasting(seq) if mark == "l" else partial(seq))
+            replay.push(MAKE[mark](seq))
     # the client got some of what was sent, then the connection dropped
     received = read[: data.draw(st.integers(0, len(read)))]
     last_seq = received[-1].seq if received else -1
@@ -81,6 +92,14 @@ def test_a_slow_reader_gets_the_newest_partial_only() -> None:
     assert replay.unsent == 4
     assert seqs(drain(replay)) == [0, 3, 4, 5]
     assert replay.dropped_partials == 2
+
+
+def test_a_slow_reader_gets_the_newest_of_each_kind_of_partial() -> None:
+    replay = Replay()
+    for seq, mark in enumerate("lpwpwwplpw"):
+        replay.push(MAKE[mark](seq))
+    assert seqs(drain(replay)) == [0, 5, 6, 7, 8, 9]
+    assert replay.dropped_partials == 4
 
 
 def test_pongs_take_no_number_and_are_not_kept() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from timelines import LoudnessDetector, analysis_of, audio, chunks
+from timelines import LoudnessDetector, analysis_of, audio, chunks, transcription_of
 
 from realtime_ser.config import Settings
 from realtime_ser.core.events import (
@@ -15,8 +15,10 @@ from realtime_ser.core.events import (
     ErrorEvent,
     Event,
     RollingUpdate,
+    TranscriptPartial,
     UtteranceEnd,
     UtteranceStart,
+    WarningEvent,
 )
 from realtime_ser.core.session import Session
 from realtime_ser.errors import LocalProtocolError
@@ -26,6 +28,8 @@ from realtime_ser.types import (
     AudioChunk,
     ClosedBy,
     JobKind,
+    Stage,
+    StageTiming,
 )
 
 F = FRAME_SAMPLES
@@ -41,6 +45,7 @@ SMALL = Settings(
     partial_window_s=0.3,
 )
 NO_SPECULATION = replace(SMALL, speculation=False)
+WORDS = replace(SMALL, partial_transcripts=True)
 
 lines = st.lists(st.tuples(st.sampled_from("#."), st.integers(1, 14)), min_size=1, max_size=24).map(
     lambda runs: "".join(mark * count for mark, count in runs)
@@ -54,7 +59,7 @@ class Run:
 
     def finals(self) -> list[Event]:
         """Everything that must not depend on chunking or on the order of answers."""
-        perishable = EmotionPartial | UtteranceStart
+        perishable = EmotionPartial | TranscriptPartial | UtteranceStart
         # which job answered differs with the order; what it says may not
         return [
             replace(event, job_id=None) if isinstance(event, EmotionFinal) else event
@@ -90,6 +95,8 @@ def run(
                 job = waiting.pop(0)
                 if job.kind in fail:
                     session.receive_failure(job.id, "broken", "as the test wants")
+                elif job.kind is JobKind.PARTIAL_TRANSCRIPT:
+                    session.receive_analysis(transcription_of(job))
                 else:
                     session.receive_analysis(analysis_of(job))
             result.events.extend(session.events_received())
@@ -114,6 +121,7 @@ def test_chunking_and_the_order_of_answers_change_no_final(
     expected = run(line, sizes=[F] * len(line)).finals()
     assert run(line, sizes=sizes, shuffle=shuffle).finals() == expected
     assert run(line).finals() == expected
+    assert run(line, WORDS, sizes=sizes, shuffle=shuffle).finals() == expected
 
 
 @given(lines, st.randoms(use_true_random=False))
@@ -188,6 +196,77 @@ def test_late_and_overtaken_partials_are_not_told() -> None:
     session.receive_eof()
     session.receive_analysis(analysis_of(second))
     assert session.events_received() == []
+
+
+def test_words_are_asked_for_from_the_start_of_the_utterance_on() -> None:
+    told = run(".." + "#" * 20 + "." * 6, WORDS, sizes=[F] * 100)
+    asked = [job for job in told.jobs if job.kind is JobKind.PARTIAL_TRANSCRIPT]
+    assert [job.utterance.end for job in asked] == [F * n for n in (7, 10, 13, 16, 19, 22)]
+    assert {job.utterance.start for job in asked} == {0}
+    words = told.of(TranscriptPartial)
+    assert [event.revision for event in words] == [0, 1, 2, 3, 4, 5]
+    assert [event.transcript.text for event in words] == [
+        f"{F * n}" for n in (7, 10, 13, 16, 19, 22)
+    ]
+    assert len(told.of(EmotionPartial)) == 6
+    alone = run("#" * 20, replace(WORDS, partials=False)).jobs
+    assert {job.kind for job in alone} == {JobKind.PARTIAL_TRANSCRIPT, JobKind.FINAL}
+
+
+def test_late_and_overtaken_words_are_not_told() -> None:
+    session = Session(replace(WORDS, partials=False), LoudnessDetector())
+    session.receive_audio(AudioChunk(0, audio("#" * 20)))
+    first, *_, last = session.jobs_to_run()
+    assert not session.is_wanted(first.id)
+    assert session.is_wanted(last.id)
+    session.receive_audio(AudioChunk(20 * F, audio("..")))
+    # a pause: the words are on their way with the final
+    assert not session.is_wanted(last.id)
+    session.receive_analysis(transcription_of(last))
+    session.receive_analysis(transcription_of(first))
+    words = [e for e in session.events_received() if isinstance(e, TranscriptPartial)]
+    assert [event.revision for event in words] == [last.revision]
+
+
+def test_words_are_asked_for_only_where_no_final_has_to_wait_for_them() -> None:
+    """Finals are due 90 ms after they are asked for: time for two transcriptions of 45 ms."""
+
+    def asked(cost_ms: float) -> tuple[int, list[str]]:
+        session = Session(replace(WORDS, partials=False), LoudnessDetector())
+        timing = StageTiming(Stage.ASR, 5.0, 5.0 + cost_ms / 1000)
+        count, warnings = 0, []
+        for chunk in chunks(audio("#" * 30), [F] * 30):
+            session.receive_audio(chunk)
+            for job in session.jobs_to_run():
+                count += 1
+                session.receive_analysis(replace(transcription_of(job), timings=(timing,)))
+            told = session.events_received()
+            warnings += [event.message for event in told if isinstance(event, WarningEvent)]
+        return count, warnings
+
+    in_time, warnings = asked(44.0)
+    assert in_time > 5
+    assert warnings == []
+    in_time, warnings = asked(46.0)
+    assert in_time == 1
+    assert len(warnings) == 1
+    assert "takes 46 ms" in warnings[0]
+
+
+def test_a_quick_final_brings_the_words_back() -> None:
+    session = Session(replace(WORDS, partials=False), LoudnessDetector())
+    cost_s = [1.0, 0.01]
+    kinds = []
+    for chunk in chunks(audio("#" * 12 + "." * 6 + "#" * 6), [F] * 24):
+        session.receive_audio(chunk)
+        for job in session.jobs_to_run():
+            kinds.append(job.kind)
+            timing = StageTiming(Stage.ASR, 0.0, cost_s[min(1, len(kinds) - 1)])
+            words = job.kind is JobKind.PARTIAL_TRANSCRIPT
+            answer = transcription_of(job) if words else analysis_of(job)
+            session.receive_analysis(replace(answer, timings=(timing,)))
+    words, final = JobKind.PARTIAL_TRANSCRIPT, JobKind.SPECULATIVE
+    assert kinds == [words, final, words]
 
 
 def test_a_failed_final_is_an_error_and_an_empty_final() -> None:

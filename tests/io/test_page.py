@@ -14,6 +14,7 @@ from chromium import Browser, Tab, running_chromium
 from serving import Served, reference, sample, serving
 from websockets.sync.client import connect
 
+from realtime_ser.config import Settings
 from realtime_ser.recognizer import Recognizer
 from realtime_ser.samples import sample_path
 
@@ -148,6 +149,30 @@ def test_a_chosen_recording_shows_its_words(
         assert "voice and words" in rows[0]["said"]
 
     on_page(browser, writing_recognizer, act)
+
+
+def test_the_words_so_far_are_shown_until_there_are_the_last_ones(
+    browser: Browser, small_bundle: Path, whisper_folder: Path
+) -> None:
+    def act(tab: Tab, served: Served) -> None:
+        tab.evaluate("document.querySelector('#pace').value = 'silent'")
+        tab.choose_file("#file", sample_path("short"))
+        tab.wait_for("document.querySelector('#transcript .running')")
+        running = "document.querySelector('#transcript .running')"
+        assert tab.evaluate(f"{running}.textContent") == "hello there …"
+        tab.wait_for(DONE)
+        assert tab.evaluate(f"{running} === null")
+        assert [row["text"] for row in tab.evaluate(ROWS)] == ["hello there"]
+
+    settings = Settings(
+        bundle=str(small_bundle),
+        asr=str(whisper_folder),
+        threads=1,
+        partial_transcripts=True,
+        hangover_ms=5000,  # time for them however busy the machine is
+    )
+    with Recognizer(settings) as recognizer:
+        on_page(browser, recognizer, act)
 
 
 def test_the_microphone_is_heard_as_the_recording(browser: Browser, recognizer: Recognizer) -> None:

@@ -21,6 +21,7 @@ from serving import (
     read_all,
     reference,
     sample,
+    send_all,
     serving,
     talk,
 )
@@ -134,16 +135,24 @@ def test_every_message_of_a_live_session_is_as_described(
         name: jsonschema.Draft202012Validator(message["payload"])
         for name, message in described.items()
     }
-    update = {"type": "session.update", "partial_interval_ms": 500, "partials": True}
+    update = {"type": "session.update", "partials": True, "partial_transcripts": True}
     sent = [update, {"type": "ping", "id": "first"}, {"type": "ping"}, {"type": "session.close"}]
     for message in sent:
         validators[message["type"]].validate(message)
 
     async def scenario() -> list[dict[str, Any]]:
         first, *others = map(json.dumps, sent)
+        demo = sample("demo")[: 16_000 * 8].astype("<i2").tobytes()
+        whole = Heard()
         async with serving(recognizer) as served:
-            demo = sample("demo")[: 16_000 * 8].astype("<i2").tobytes()
-            whole = await talk(served.address, [first, *pieces(demo, 9999), b"\0", *others])
+            async with connect(served.address) as websocket:
+                # in the midst of the first sentence there is time for its words so far
+                await send_all(websocket, [first, demo[:64_000]])
+                while (event := await read(websocket))["type"] != "transcript.partial":
+                    whole.events.append(event)
+                whole.events.append(event)
+                await send_all(websocket, [*pieces(demo[64_000:], 9999), b"\0", *others])
+                await read_all(websocket, whole)
             bad = await talk(served.address, [PCM[:9999], "?"])
             refused = await talk(served.address + "?asr=large", [])
             async with connect(served.address) as websocket:

@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_ser.core.events import ErrorEvent, Event, SessionCreated, UtteranceStart
+from realtime_ser.core.events import (
+    ErrorEvent,
+    Event,
+    SessionCreated,
+    TranscriptPartial,
+    UtteranceStart,
+)
+from realtime_ser.io.terminal_widgets import utterance_lines
 from realtime_ser.io.view_state import ViewState, clock, percentile, printable, summary_lines
 from realtime_ser.runtime.ports import AudioBlock
+from realtime_ser.types import Transcript
 
 
 def folded(events: list[Event]) -> ViewState:
@@ -35,6 +43,19 @@ def test_an_utterance_grows_with_its_events(conversation: list[Event]) -> None:
         (False, ("we won\x1b[31m the game", 2.0, True)),
         (False, ("we won\x1b[31m the game", 2.0, True)),
     ]
+
+
+def test_words_so_far_are_shown_until_there_is_the_final(conversation: list[Event]) -> None:
+    created, start, partial, _, final, *_ = conversation
+    transcript = Transcript("we\x1b[31m won", "en", -0.2, 0.01)
+    at = {"utterance_id": 0, "audio_start": 0}
+    words = TranscriptPartial(audio_end=9600, revision=0, transcript=transcript, **at)
+    state = folded([created, start, partial, words])
+    (line,) = state.utterances
+    assert (line.text, line.words_so_far) == (None, "we\x1b[31m won")
+    assert utterance_lines(state, 80, 5)[0].plain.endswith("we [31m won …")
+    state.take(final)  # with a transcript that was not believable
+    assert utterance_lines(state, 80, 5)[0].plain.endswith("[no transcript]")
 
 
 def test_the_end_state_of_a_conversation(conversation: list[Event]) -> None:

@@ -310,3 +310,16 @@ def test_a_file_that_is_no_tokenizer(tiny_bundle: Write) -> None:
     reseal(path)
     with pytest.raises(BundleFormatError, match=r"tokenizer\.json: is not a tokenizer.*re-export"):
         make(path)
+
+
+def test_words_alone_are_the_transcribers(tiny_bundle: Write) -> None:
+    script = Script("lovely", None)
+    jobs = [job(sound(n), JobKind.PARTIAL_TRANSCRIPT, id=n) for n in (8000, 9000)]
+    bundle = tiny_bundle()
+    first, second = make(bundle, script).transcribe(jobs)
+    assert (first.job_id, first.transcript) == (8000, Transcript("lovely", "en", -0.1, 0.01))
+    assert (second.job_id, second.transcript) == (9000, None)
+    assert script.heard == [8000, 9000]
+    assert [timing.stage for timing in first.timings] == [Stage.ASR]
+    (silent,) = make(bundle).transcribe(jobs[:1])
+    assert (silent.transcript, silent.timings) == (None, ())

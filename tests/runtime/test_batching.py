@@ -5,11 +5,11 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from timelines import analysis_of
+from timelines import analysis_of, transcription_of
 
 from realtime_ser.errors import InferenceError
 from realtime_ser.runtime.batching import AnalysisWorker, Outcome
-from realtime_ser.types import Analysis, AnalysisJob, JobKind, Utterance
+from realtime_ser.types import Analysis, AnalysisJob, JobKind, Transcription, Utterance
 
 
 def job(number: int, kind: JobKind, length: int = 480) -> AnalysisJob:
@@ -34,6 +34,10 @@ class GatedAnalyzer:
             raise InferenceError("a bad one")
         return [analysis_of(job) for job in jobs]
 
+    def transcribe(self, jobs: Sequence[AnalysisJob]) -> list[Transcription]:
+        self.batches.append([job.id for job in jobs])
+        return [transcription_of(job) for job in jobs]
+
 
 def test_finals_first_then_speculation_then_partials_and_one_kind_at_a_time() -> None:
     analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
@@ -48,6 +52,21 @@ def test_finals_first_then_speculation_then_partials_and_one_kind_at_a_time() ->
         answered = [done.get(timeout=30) for _ in range(7)]
     assert analyzer.batches == [[0], [3, 4], [5], [2], [1, 6]]
     assert [a.job_id for a in answered if isinstance(a, Analysis)] == [0, 3, 4, 5, 2, 1, 6]
+
+
+def test_words_so_far_come_last_and_one_at_a_time() -> None:
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer) as worker:
+        worker.submit(job(0, JobKind.FINAL), done.put)
+        assert analyzer.started.wait(30)
+        words = JobKind.PARTIAL_TRANSCRIPT
+        for number, kind in enumerate([words, words, JobKind.PARTIAL, JobKind.FINAL], start=1):
+            worker.submit(job(number, kind), done.put, stream=number)
+        assert worker.waiting(words) == 2
+        analyzer.gate.set()
+        answered = [done.get(timeout=30) for _ in range(5)]
+    assert analyzer.batches == [[0], [4], [3], [1], [2]]
+    assert [isinstance(answer, Transcription) for answer in answered] == [False] * 3 + [True] * 2
 
 
 def test_what_waits_can_be_taken_back_and_what_runs_cannot() -> None:

@@ -112,7 +112,10 @@ function transcriptRow(utterance) {
   const known = utterance.emotion && !utterance.abstained;
   row.style.borderColor = known ? colour(utterance.emotion.top) : "var(--unsure)";
   const time = make("time", { textContent: clock(utterance.startMs) });
-  const text = utterance.text && make("p", { className: "text", textContent: utterance.text });
+  const running = !utterance.text && !utterance.final && utterance.wordsSoFar;
+  const text = running
+    ? make("p", { className: "text running", textContent: `${utterance.wordsSoFar} …` })
+    : utterance.text && make("p", { className: "text", textContent: utterance.text });
   const said = make("p", { className: "said" });
   if (hasFailed(utterance)) {
     said.append("The models gave no answer for this one.");

@@ -43,6 +43,8 @@ const TAKE = {
       /** Each {atMs, emotion, confidence, abstained, final}. */
       estimates: [],
       text: null,
+      /** The words so far, as long as there is no final. */
+      wordsSoFar: null,
       emotion: null,
       affect: null,
       confidence: 0,
@@ -55,6 +57,10 @@ const TAKE = {
     if (state.utterances.length > UTTERANCES) state.utterances.shift();
   },
   "emotion.partial": (state, event) => estimated(state, event, { modalities: ["audio"] }),
+  "transcript.partial": (state, event) => {
+    const utterance = find(state, event);
+    if (utterance) utterance.wordsSoFar = event.transcript.text;
+  },
   "transcript.final": (state, event) => {
     const utterance = find(state, event);
     if (utterance) utterance.text = event.transcript.text;
