@@ -1,9 +1,9 @@
 """What a stage of training is given, and how it tells where it is.
 
 A stage is a function `train(settings, context) -> None` in the module `stage` of its package:
-speech, text or fusion. It goes on from `context.folder` where it was stopped (unless told to start
-afresh), writes last.pt, best.pt and history.jsonl there, and ends with what is served: an encoder
-folder at `context.encoder`, or a fusion graph.
+speech, text, fusion or bundles. It goes on from `context.folder` where it was stopped (unless told
+to start afresh), writes last.pt, best.pt and history.jsonl there, and ends with what is served: an
+encoder folder at `context.encoder`, a fusion graph, a bundle.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from .corpora import Clip
-from .protocols import Split
+from .protocols import Protocol, Split
 
-AUDIO, TEXT, FUSION = "audio", "text", "fusion"
-STAGES = (AUDIO, TEXT, FUSION)
+PACKAGES = {"audio": "speech", "text": "text", "fusion": "fusion", "bundle": "bundles"}
+"""The stages in their order, and the package in which each has its modules stage and settings."""
 
 HISTORY_FILE = "history.jsonl"
 _LINES = 20
@@ -57,14 +57,16 @@ class StageContext:
     """All that a stage needs besides its own settings.
 
     Attributes:
-        stage: audio, text or fusion.
+        stage: audio, text, fusion or bundle.
         data: folder with speech.csv and speech/, and sound/ and text/ where they are needed.
         run: the run's folder.
         cache: for what can be made again: decoded audio, spectra, encoder outputs.
         seed: of everything that is drawn.
         labels: of the answers, in order.
         clips: all of speech.csv; `split` holds places in it, and so does the cache of the audio.
-        split: whom to train on and whom to choose on; `split.test` is not for the stage.
+        protocol: that `split` is of.
+        split: whom to train on and whom to choose on; `split.test` is only for measuring what is
+            finished.
         readers: utterances of neutral reading that may be trained on; empty unless the recipe says.
         noises: noises that may be trained on; likewise.
         resume: False to start afresh although `folder` holds a stopped run.
@@ -79,6 +81,7 @@ class StageContext:
     seed: int
     labels: tuple[str, ...]
     clips: tuple[Clip, ...]
+    protocol: Protocol
     split: Split
     readers: tuple[Path, ...]
     noises: tuple[Path, ...]

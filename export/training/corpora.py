@@ -28,6 +28,15 @@ SAMPLE_RATE_HZ = 16_000
 TRAINING_CORPORA = ("cremad", "ravdess", "emodb", "nemo", "banglaser")
 UNSEEN_CORPUS = "tess"
 
+_TITLES = {
+    "cremad": "CREMA-D",
+    "ravdess": "RAVDESS",
+    "emodb": "EmoDB",
+    "nemo": "nEMO",
+    "banglaser": "BanglaSER",
+    "tess": "TESS",
+}
+
 _NEEDED = ("file", "corpus", "split", "speaker", "emotion")
 _LABEL_OF_EMOTION = {label: label for label in LABELS} | {"calm": "neutral"}
 _VOTE_LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad")
@@ -132,6 +141,11 @@ def _shares(votes: str) -> tuple[float, ...] | None:
         return None
     of_label = dict(zip(_VOTE_LABELS, counts, strict=True))
     return tuple(of_label.get(label, 0) / sum(counts) for label in LABELS)
+
+
+def title(corpus: str) -> str:
+    """A corpus as people write it; one that is not known, as it is named."""
+    return _TITLES.get(corpus, corpus)
 
 
 def check_speakers_disjoint(clips: Iterable[Clip]) -> None:

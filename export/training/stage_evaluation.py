@@ -1,0 +1,48 @@
+"""Measuring what a run has made, inside the run or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..speech.audio_cache import open_cache
+from .context import StageContext
+from .corpora import LABELS, Clip
+from .evaluation import Evaluation, Measured, evaluate
+from .metrics import Flags
+from .predictions import Material
+from .protocols import Protocol, Split
+from .subjects import Subject
+
+
+def evaluate_in_stage(context: StageContext, subject: Subject) -> Evaluation:
+    """Measure `subject` on the split of the stage, as `realtime-ser-export evaluate` would.
+
+    Raises:
+        ExportError: there is no dev to calibrate on.
+    """
+    material = open_material(context.data, context.cache, context.clips)
+    return evaluate(
+        [Measured(subject, context.split, trained_labels(context.clips, context.split))],
+        material,
+        context.data,
+        context.protocol,
+        unseen=unseen_corpora(context.clips, context.protocol),
+    )
+
+
+def open_material(data: Path, cache: Path, clips: Sequence[Clip]) -> Material:
+    """The clips with their audio; the first call decodes it, which takes minutes."""
+    return Material(clips, open_cache(cache, data / "speech", [clip.file for clip in clips]))
+
+
+def trained_labels(clips: Sequence[Clip], split: Split) -> Flags:
+    """Which of `LABELS` are trained on, bool [7]."""
+    return np.isin(np.arange(len(LABELS)), [clips[i].label for i in split.train])
+
+
+def unseen_corpora(clips: Sequence[Clip], protocol: Protocol) -> list[str]:
+    """Corpora that the protocol does not name, which are measured whole."""
+    return sorted({clip.corpus for clip in clips} - set(protocol.corpora))
