@@ -14,6 +14,7 @@ export interface SessionCreated {
   asr: string;
   resume_token: string | null;
   resume_grace_s: number | null;
+  max_ahead_s: number | null;
 }
 
 /** The client's `session.update` is in force; `config` as in `session.created`. */

@@ -29,6 +29,11 @@ const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5_000;
 /** Bytes of audio in one message: servers take 256 KiB, unless their operator lowered that. */
 const LARGEST_MESSAGE = 16_384;
+/**
+ * Of how far ahead of real time the server lets us get: its clock starts when our first audio
+ * reaches it, not when we send it.
+ */
+const AHEAD_SHARE = 0.9;
 
 /** Something that ended a session; `code` is stable, the message says what to do. */
 export class RealtimeSERError extends Error {
@@ -61,6 +66,7 @@ export class Session extends EventTarget {
   #socket = null;
   #lastSeq = -1;
   #closing = false;
+  #closeTold = false;
   #ended = false;
   #failure = null;
   #resolveClosed;
@@ -69,13 +75,17 @@ export class Session extends EventTarget {
   #heardMs = 0;
   #keepalive = null;
 
-  // the audio, as one stream of bytes in the session's encoding
+  // the audio, as one stream of bytes in the session's encoding: first what was sent and is kept
+  // until it is confirmed, then what is still to be sent
   #kept = [];
+  #unsent = [];
   #keptFrom = 0;
   #total = 0;
   #sent = 0;
   #confirmAsked = 0;
   #waiting = [];
+  #firstSentMs = null;
+  #pacing = null;
 
   constructor(url, { settings = {}, token = "", WebSocket = globalThis.WebSocket } = {}) {
     super();
@@ -97,7 +107,7 @@ export class Session extends EventTarget {
     this.closed.catch(() => {}); // whoever wants to know awaits it; others are told by events
   }
 
-  /** Audio sent that the server has not confirmed yet, in seconds. */
+  /** Audio that the server has not confirmed yet, in seconds. */
   get unconfirmedSeconds() {
     return (this.#total - this.#keptFrom) / this.#bytesPerSecond;
   }
@@ -106,13 +116,12 @@ export class Session extends EventTarget {
    * Send audio: Float32Array (-1..1), Int16Array, or bytes in the session's encoding.
    *
    * What comes back resolves when there is room for more: await it to send a recording, ignore it
-   * to send what a microphone gives. It never rejects.
+   * to send what a microphone gives. It never rejects. A recording goes out no further ahead of
+   * real time than the server takes.
    */
   send(audio) {
     if (this.#closing || this.#ended) return Promise.resolve();
     const bytes = encode(audio, this.created.config.encoding);
-    this.#kept.push(bytes);
-    this.#total += bytes.length;
     if (this.unconfirmedSeconds > KEPT_AT_MOST_S) {
       this.#fail(
         new RealtimeSERError(
@@ -123,7 +132,9 @@ export class Session extends EventTarget {
       );
       return Promise.resolve();
     }
-    if (this.#socket) this.#transmit(bytes);
+    this.#unsent.push(bytes);
+    this.#total += bytes.length;
+    this.#transmit();
     if (this.unconfirmedSeconds <= ROOM_S) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
@@ -132,7 +143,7 @@ export class Session extends EventTarget {
   close() {
     if (!this.#closing && !this.#ended) {
       this.#closing = true;
-      this.#tell({ type: "session.close" });
+      this.#transmit();
     }
     return this.closed;
   }
@@ -312,16 +323,51 @@ export class Session extends EventTarget {
     const { encoding, channels } = this.created.config;
     this.#confirmed(received_samples * BYTES[encoding] * channels);
     this.#sent = this.#confirmAsked = this.#keptFrom;
-    for (const bytes of this.#kept) this.#transmit(bytes);
-    if (this.#closing) this.#tell({ type: "session.close" });
+    this.#unsent = [...this.#kept.splice(0), ...this.#unsent];
+    this.#closeTold = false;
+    this.#transmit();
   }
 
-  #transmit(bytes) {
-    for (let start = 0; start < bytes.length; start += LARGEST_MESSAGE) {
-      this.#socket.send(bytes.subarray(start, start + LARGEST_MESSAGE));
+  /** Send what there is, as far ahead of real time as the server lets us get; then the close. */
+  #transmit() {
+    clearTimeout(this.#pacing);
+    while (this.#socket && this.#unsent.length) {
+      const bytes = this.#unsent[0].subarray(0, this.#largestMessage);
+      const aheadMs = this.#aheadMs(this.#sent + bytes.length);
+      if (aheadMs > 0) {
+        this.#pacing = setTimeout(() => this.#transmit(), aheadMs);
+        return;
+      }
+      this.#firstSentMs ??= performance.now();
+      this.#socket.send(bytes);
+      this.#sent += bytes.length;
+      this.#kept.push(bytes);
+      this.#unsent[0] = this.#unsent[0].subarray(bytes.length);
+      if (!this.#unsent[0].length) this.#unsent.shift();
+      if (this.#sent - this.#confirmAsked >= CONFIRM_EVERY_S * this.#bytesPerSecond) {
+        this.#confirm();
+      }
     }
-    this.#sent += bytes.length;
-    if (this.#sent - this.#confirmAsked >= CONFIRM_EVERY_S * this.#bytesPerSecond) this.#confirm();
+    if (this.#socket && this.#closing && !this.#closeTold) {
+      this.#closeTold = true;
+      this.#tell({ type: "session.close" });
+    }
+  }
+
+  get #largestMessage() {
+    const allowed = Math.floor((this.#mostAheadS / 2) * this.#bytesPerSecond);
+    return Math.max(1, Math.min(LARGEST_MESSAGE, allowed));
+  }
+
+  /** How long until audio up to `end` may go out. */
+  #aheadMs(end) {
+    if (this.#firstSentMs === null) return 0;
+    const dueMs = 1000 * (end / this.#bytesPerSecond - AHEAD_SHARE * this.#mostAheadS);
+    return this.#firstSentMs + dueMs - performance.now();
+  }
+
+  get #mostAheadS() {
+    return this.created.max_ahead_s ?? Infinity;
   }
 
   /** Ask for a pong: when it comes, what was sent before is there. */
@@ -356,7 +402,9 @@ export class Session extends EventTarget {
   #end(totals) {
     this.#ended = true;
     clearInterval(this.#keepalive);
+    clearTimeout(this.#pacing);
     this.#kept = [];
+    this.#unsent = [];
     this.#letGo();
     if (this.#failure) this.#rejectClosed(this.#failure);
     else this.#resolveClosed(totals);

@@ -29,6 +29,9 @@ from realtime_ser_client.samples import BYTES_PER_SAMPLE
 LARGEST_MESSAGE = 32_768
 """Bytes of audio in one message: a second at 16 kHz, an eighth of what servers take."""
 
+_AHEAD_SHARE = 0.9
+"""Of what the server allows: its clock starts when our first audio reaches it, not when we send."""
+
 PING = '{"type": "ping"}'
 _CLOSE = '{"type": "session.close"}'
 _CONFIRM_EVERY_S = 1.0
@@ -67,6 +70,8 @@ class Conversation:
         """`_sent` when confirmation was last asked for."""
         self._open = False
         """Whether this connection has got as far as audio."""
+        self._first_sent_s: float | None = None
+        """When the session's first audio was sent."""
         self._grace_s = 0.0
         self._ending = False
         self._close_sent = False
@@ -88,21 +93,44 @@ class Conversation:
         """No more audio comes: the server shall finish and close."""
         self._ending = True
 
-    def next_message(self) -> bytes | str | None:
-        """What to send next; None when there is nothing, for now."""
+    def next_message(self, now_s: float) -> bytes | str | None:
+        """What to send next; None when there is nothing, for now.
+
+        Args:
+            now_s: the time, in seconds of any one clock; see `ahead_for_s`.
+        """
         if not self._open or self.closed or self.refused:
             return None
         if self._sent - self._asked >= _CONFIRM_EVERY_S * self._bytes_per_second:
             self._asked = self._sent
             return json.dumps({"type": "ping", "id": str(self._sent // self._bytes_per_frame)})
-        start = self._sent - self._kept_from
-        if data := bytes(self._kept[start : start + LARGEST_MESSAGE]):
-            self._sent += len(data)
-            return data
+        if size := self._next_size():
+            if self.ahead_for_s(now_s) > 0:
+                return None
+            if self._first_sent_s is None:
+                self._first_sent_s = now_s
+            start = self._sent - self._kept_from
+            self._sent += size
+            return bytes(self._kept[start : start + size])
         if self._ending and not self._close_sent:
             self._close_sent = True
             return _CLOSE
         return None
+
+    def ahead_for_s(self, now_s: float) -> float:
+        """How long to wait before more audio may be sent; 0 for now, or when there is none."""
+        size, most_s = self._next_size(), self._max_ahead_s
+        if not size or most_s is None or self._first_sent_s is None:
+            return 0.0
+        audio_s = (self._sent + size) / self._bytes_per_second
+        return max(0.0, self._first_sent_s + audio_s - _AHEAD_SHARE * most_s - now_s)
+
+    def _next_size(self) -> int:
+        """Bytes of the next message of audio: few where the server hardly lets us get ahead."""
+        size = min(LARGEST_MESSAGE, len(self._kept) - (self._sent - self._kept_from))
+        if self._max_ahead_s is not None:
+            size = min(size, max(1, int(self._max_ahead_s / 2 * self._bytes_per_second)))
+        return size
 
     # what the server said
 
@@ -169,6 +197,7 @@ class Conversation:
 
     def _begin_anew(self) -> None:
         self.created, self._last_seq, self._opening_seq = None, -1, -1
+        self._first_sent_s = None
 
     def _resume(self, event: SessionResumed) -> None:
         received = event.received_samples * self._bytes_per_frame
@@ -212,6 +241,10 @@ class Conversation:
     def resume_grace_s(self) -> float:
         """How long the server waits for us after a drop."""
         return self._grace_s
+
+    @property
+    def _max_ahead_s(self) -> float | None:
+        return self.created.max_ahead_s if self.created else None
 
     @property
     def is_kept_alive(self) -> bool:

@@ -113,6 +113,7 @@ class SessionCreated(Event):
     asr: str
     resume_token: str | None = field(default=None, repr=False)
     resume_grace_s: float | None = None
+    max_ahead_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

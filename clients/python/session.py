@@ -346,18 +346,25 @@ class Session:
             await asyncio.wait([sending])
 
     async def _send_to(self, websocket: ClientConnection) -> None:
-        """Send what there is; now and then, that we are still here."""
+        """Send what there is, as far ahead as we may; now and then, that we are still here."""
+        conversation = self._conversation
+        now_s = asyncio.get_running_loop().time
+        alive_s = now_s()
         with contextlib.suppress(ConnectionClosed):
             while True:
                 self._to_send.clear()
-                while (message := self._conversation.next_message()) is not None:
+                while (message := conversation.next_message(now_s())) is not None:
                     await websocket.send(message)
-                try:
-                    async with asyncio.timeout(_ALIVE_EVERY_S):
+                    alive_s = now_s()
+                wake_s = alive_s + _ALIVE_EVERY_S
+                if (ahead_for_s := conversation.ahead_for_s(now_s())) > 0:
+                    wake_s = min(wake_s, now_s() + ahead_for_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(wake_s):
                         await self._to_send.wait()
-                except TimeoutError:
-                    if self._conversation.is_kept_alive:
-                        await websocket.send(PING)
+                if now_s() >= alive_s + _ALIVE_EVERY_S and conversation.is_kept_alive:
+                    await websocket.send(PING)
+                    alive_s = now_s()
 
     def _take(self, message: str | bytes) -> None:
         before = self._conversation.progress

@@ -73,6 +73,7 @@ class SessionCreated(Event):
         asr: the transcription model, or why there is none.
         resume_token: what a dropped client comes back with; None where there is no coming back.
         resume_grace_s: how long it may take to do so.
+        max_ahead_s: how far ahead of real time audio may come; None where it may at will.
     """
 
     type: ClassVar[str] = "session.created"
@@ -84,6 +85,7 @@ class SessionCreated(Event):
     asr: str
     resume_token: str | None = None
     resume_grace_s: float | None = None
+    max_ahead_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

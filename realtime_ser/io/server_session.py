@@ -105,7 +105,9 @@ class ServerSession:
         self._live = LiveStream(self._stream, clock, engine.worker, engine.intake, self._tell)
         self._receiving: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
-        self._tell(self._stream.opening(config, self.token, limits.resume_grace_s))
+        self._tell(
+            self._stream.opening(config, self.token, limits.resume_grace_s, limits.max_ahead_s)
+        )
 
     # what the client sends
 

@@ -139,6 +139,7 @@ class Stream:
         config: SessionConfig | None = None,
         resume_token: str | None = None,
         resume_grace_s: float | None = None,
+        max_ahead_s: float | None = None,
     ) -> list[Event]:
         """The first events of the stream; the arguments are for one that is served."""
         description = self._description
@@ -152,6 +153,7 @@ class Stream:
             asr=description.asr,
             resume_token=resume_token,
             resume_grace_s=resume_grace_s,
+            max_ahead_s=max_ahead_s,
         )
         warnings = [notice.event(0) for notice in description.notices]
         return [self._number(event) for event in (created, *warnings)]

@@ -67,6 +67,19 @@ def test_it_hears_what_the_file_gives(recognizer: Recognizer, name: str) -> None
     asyncio.run(scenario())
 
 
+def test_a_recording_is_not_sent_further_ahead_than_the_server_takes(
+    recognizer: Recognizer,
+) -> None:
+    async def scenario() -> None:
+        async with serving(recognizer, max_ahead_s=1.0) as served:
+            events = await heard(served.address, [sample()])
+        assert isinstance(events[0], SessionCreated)
+        assert events[0].max_ahead_s == 1.0
+        assert_same(raw(events), reference(recognizer, sample(), 16_000))
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("encoding", "convert"),
     [

@@ -75,7 +75,7 @@ class Link:
 
     def up(self) -> bool:
         """Send one message, of which the server takes the oldest in flight."""
-        if (message := self.client.next_message()) is not None:
+        if (message := self.client.next_message(0.0)) is not None:
             self.upward.append(message)
         if not self.upward:
             return False
@@ -113,7 +113,7 @@ def test_whatever_drops_all_audio_arrives_once_and_all_events_too(actions: list[
             data = bytes((len(audio) + i) % 251 for i in range(action))
             audio += data
             link.client.add(data)
-        elif action == "send" and (message := link.client.next_message()) is not None:
+        elif action == "send" and (message := link.client.next_message(0.0)) is not None:
             link.upward.append(message)
         elif action in ("up", "down", "drop"):
             getattr(link, action)()
@@ -171,3 +171,39 @@ def test_a_server_that_has_more_than_was_sent_is_none_of_ours() -> None:
     resumed = event("session.resumed", session_id="s", received_samples=5)
     with pytest.raises(ServerError, match="it has not"):
         link.client.receive(resumed)
+
+
+def test_audio_goes_as_far_ahead_as_the_server_lets_it_and_no_further() -> None:
+    """A minute of audio; on the way the connection drops, which does not set the clock back."""
+    allowed_s, second, now_s, sent = 5.0, 64_000, 1000.0, 0
+    link = Link()
+    opening = json.loads(link.server.wire.popleft()) | {"max_ahead_s": allowed_s}
+    link.client.receive(json.dumps(opening))
+    link.client.add(bytes(60 * second))
+    ahead_s = []
+    while sent < 60 * second:
+        while (message := link.client.next_message(now_s)) is not None:
+            sent += len(message) if isinstance(message, bytes) else 0
+            link.server.take(message)
+        while link.down():
+            pass
+        ahead_s.append(sent / second - (now_s - 1000.0))
+        if len(ahead_s) == 20:
+            link.drop()
+            link.down()
+        now_s += max(0.001, link.client.ahead_for_s(now_s))
+    assert 0.75 * allowed_s < max(ahead_s) <= 0.9 * allowed_s + 1e-6
+    assert now_s - 1000.0 == pytest.approx(60 - 0.9 * allowed_s, abs=0.1)
+    assert link.client.ahead_for_s(now_s) == 0.0
+
+
+def test_a_message_is_no_longer_than_a_server_allows_to_be_ahead() -> None:
+    link = Link()
+    opening = json.loads(link.server.wire.popleft()) | {"max_ahead_s": 0.1}
+    link.client.receive(json.dumps(opening))
+    link.client.add(bytes(64_000))
+    message = link.client.next_message(0.0)
+    assert isinstance(message, bytes)
+    assert len(message) == 3200
+    assert link.client.next_message(0.0) is None
+    assert link.client.ahead_for_s(0.0) == pytest.approx(0.01)

@@ -40,13 +40,17 @@ def test_it_passes_its_own_tests(recognizer: Recognizer, tmp_path: Path) -> None
     (tmp_path / "finals.json").write_text(json.dumps(finals))
 
     async def scenario() -> tuple[int | None, str]:
-        async with serving(recognizer, token=TOKEN) as served:
+        async with (
+            serving(recognizer, token=TOKEN) as served,
+            serving(recognizer, token=TOKEN, max_ahead_s=1.0) as strict,
+        ):
             process = await asyncio.create_subprocess_exec(
                 program, "--no-warnings", "--experimental-websocket", "--test", "test/",
                 cwd=CLIENT,
                 env={
                     **os.environ,
                     "REALTIME_SER_TEST_URL": served.address,
+                    "REALTIME_SER_TEST_STRICT_URL": strict.address,
                     "REALTIME_SER_TEST_TOKEN": TOKEN,
                     "REALTIME_SER_TEST_AUDIO": str(tmp_path / "audio.raw"),
                     "REALTIME_SER_TEST_FINALS": str(tmp_path / "finals.json"),

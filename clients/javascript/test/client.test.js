@@ -120,6 +120,13 @@ for (const [name, audio, settings] of [
   });
 }
 
+against("a recording is sent no further ahead than the server takes", async () => {
+  // 2.9 s to a server that takes 1 s ahead; a longer one is an error, and ends the session
+  const { events } = await hear(process.env.REALTIME_SER_TEST_STRICT_URL, samples);
+  assert.equal(events[0].max_ahead_s, 1);
+  assertSameFinals(events);
+});
+
 against("settings arrive, and an ArrayBuffer is bytes", async () => {
   const session = await connect(url, { token, settings: { encoding: "mulaw", partials: false } });
   assert.equal(session.created.config.encoding, "mulaw");

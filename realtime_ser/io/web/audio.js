@@ -2,8 +2,6 @@
 
 const FILE_RATE_HZ = 16_000;
 const PIECE_S = 0.1;
-/** A server takes ten minutes ahead of real time unless told otherwise; we stay below. */
-const MOST_AHEAD_S = 500;
 
 /** A fault with something to do about it. */
 export class AudioProblem extends Error {}
@@ -112,15 +110,14 @@ export class Recording {
   /**
    * Give it to `send`, which resolves when there is room for more.
    *
-   * `realTime`: at the pace of speech. `isOver()` ends it early.
+   * `realTime`: at the pace of speech; else at that of `send`. `isOver()` ends it early.
    */
   async stream(send, { realTime, isOver, onBlock }) {
     const size = Math.round(this.sampleRate * PIECE_S);
     const startedMs = performance.now();
-    const aheadS = realTime ? 0 : MOST_AHEAD_S;
     for (let at = 0; at < this.samples.length && !isOver(); at += size) {
-      const dueMs = startedMs + 1000 * (at / this.sampleRate - aheadS);
-      while (performance.now() < dueMs && !isOver()) {
+      const dueMs = startedMs + (1000 * at) / this.sampleRate;
+      while (realTime && performance.now() < dueMs && !isOver()) {
         await new Promise((resolve) =>
           setTimeout(resolve, Math.min(100, dueMs - performance.now())),
         );
