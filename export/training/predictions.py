@@ -147,10 +147,10 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def save(predictions: Predictions, clips: Sequence[Clip], path: Path) -> None:
-    """Write `path` (npz): what was asked (file, corpus, label) and what was answered."""
+    """Write `path` (npz): what was asked (clip, corpus, label) and what was answered."""
     chosen = [clips[i] for i in predictions.indices]
     arrays = {
-        "file": np.array([clip.file for clip in chosen]),
+        "clip": np.array([clip.file for clip in chosen]),
         "corpus": np.array([clip.corpus for clip in chosen]),
         "speaker": np.array([clip.speaker for clip in chosen]),
         "label": np.array([clip.label for clip in chosen], np.int64),

@@ -107,14 +107,14 @@ class EncoderSubject:
                 "`features`"
             )
         self.name = record.source.model
-        self.digest = _sha256(folder / GRAPH_FILE)
+        self.digest = sha256_of(folder / GRAPH_FILE)
         self.labels, self._columns = _columns(head.labels, str(folder))
         self._output = head.name
 
     def answer(self, waves: Waves, texts: Sequence[str]) -> Answers:
         """See `Subject`; the texts make no difference."""
         scores = np.full((len(waves), len(LABELS)), RULED_OUT)
-        for rows in _by_length(waves):
+        for rows in by_length(waves):
             values = self._expert.run([waves[row] for row in rows])[self._output]
             scores[np.ix_(rows, self._columns)] = values
         return Answers(scores, None, None)
@@ -157,7 +157,7 @@ class BundleSubject:
         abstained = np.zeros(len(waves), bool)
         affect = np.zeros((len(waves), 3))
         temperature = self.analyzer.bundle.description.calibration.temperature
-        for rows in _by_length(waves):
+        for rows in by_length(waves):
             self._texts.give(texts[row] for row in rows)
             jobs = [_job(row, waves[row]) for row in rows]
             for row, analysis in zip(rows, self.analyzer.analyze(jobs), strict=True):
@@ -216,7 +216,7 @@ def predict(
     `model` takes waveform float32 [batch, samples] and lengths int64 [batch].
     """
     out: NDArray[np.float32] | None = None
-    for rows in _by_length(waves):
+    for rows in by_length(waves):
         lengths = np.array([max(len(waves[row]), minimum_samples) for row in rows], np.int64)
         waveform = np.zeros((len(rows), int(lengths.max())), np.float32)
         for place, row in zip(waveform, rows, strict=True):
@@ -228,7 +228,7 @@ def predict(
     return np.zeros((0, len(LABELS)), np.float32) if out is None else out
 
 
-def _by_length(waves: Waves) -> Iterator[NDArray[np.int64]]:
+def by_length(waves: Waves) -> Iterator[NDArray[np.int64]]:
     """Rows of batches of about the same length, so that little is padding."""
     lengths = np.array([len(wave) for wave in waves])
     order = np.argsort(lengths, kind="stable")
@@ -263,6 +263,6 @@ def _columns(own: Sequence[str], name: str) -> tuple[Flags, list[int]]:
     return np.isin(LABELS, own), [LABELS.index(label) for label in own]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
