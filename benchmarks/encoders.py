@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine
+from realtime_ser.bench.machine import describe_machine
 from realtime_ser.types import SAMPLE_RATE_HZ
 from realtime_ser_export.encoder_folder import GRAPH_FILE, RECORD_FILE, read_record
 from realtime_ser_export.graphs.parity import EVERYTHING, Tolerance

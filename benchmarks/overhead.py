@@ -15,14 +15,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soxr
 
-from benchmarks.machine import describe_machine
+from realtime_ser.bench.latency import InstantAnalyzer
+from realtime_ser.bench.machine import describe_machine
 from realtime_ser.config import Settings
 from realtime_ser.core.events import EmotionFinal
 from realtime_ser.core.wire import event_to_json
@@ -32,19 +33,9 @@ from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Stream, StreamDescription
 from realtime_ser.samples import sample_path
-from realtime_ser.types import SAMPLE_RATE_HZ, Affect, Analysis, AnalysisJob, Emotion
+from realtime_ser.types import SAMPLE_RATE_HZ
 
-LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
-ANSWER = Emotion(LABELS, (0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1))
 BLOCK_S = 0.02
-
-
-class InstantAnalyzer:
-    """Answers without looking."""
-
-    def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
-        affect = Affect(0.5, 0.5, 0.5)
-        return [Analysis(job.id, None, ANSWER, affect, 0.4, False, ("audio",)) for job in jobs]
 
 
 def blocks(rate_hz: int, seconds: float) -> Iterator[AudioBlock]:

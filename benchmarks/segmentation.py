@@ -35,8 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
 from benchmarks.segmentation_tables import markdown
+from realtime_ser.bench.machine import describe_machine
 from realtime_ser.config import Settings
 from realtime_ser.core.intake import AudioIntake
 from realtime_ser.core.segmenter import FRAME_MS, Segmenter, SpeechEnded, SpeechStarted

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime_ser import commands
+from realtime_ser.bench.arguments import add_bench
 from realtime_ser.config import ALL_SPECS, SERVER_SPECS, SPECS, EffectiveSettings, SettingSpec, load
 from realtime_ser.core.pcm import ENCODINGS
 from realtime_ser.errors import ConfigError, RealtimeSERError
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pipe(subparsers)
     _add_serve(subparsers)
     _add_models(subparsers)
+    add_bench(subparsers, _add_setting_flags, lambda options: _settings(options).settings)
     _add_simple_commands(subparsers)
     return parser
 

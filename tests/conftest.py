@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tiny_bundle import write_tiny_bundle
 from virtual_microphone import VirtualMicrophone, running_virtual_microphone
-from whisper_model import build_whisper
+
+from realtime_ser.bench.random_whisper import build_whisper
 
 
 @pytest.fixture(scope="session")

@@ -273,7 +273,9 @@ class Graph:
         return dict(zip(names, values, strict=True))
 
 
-def _create_session(path: Path, provider: Provider, threads: int) -> Any:
+def new_session(graph: str | bytes, provider: Provider, threads: int) -> Any:
+    """A session with our options, of a file by its path or of ONNX itself; errors are ONNX
+    Runtime's own."""
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -287,20 +289,24 @@ def _create_session(path: Path, provider: Provider, threads: int) -> Any:
         providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU]  # Shape arithmetic stays on the CPU.
     else:
         providers = [provider.name]
+    session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+    session.disable_fallback()
+    return session
+
+
+def _create_session(path: Path, provider: Provider, threads: int) -> Any:
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=providers, enable_fallback=0
-        )
+        session = new_session(str(path), provider, threads)
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
         if provider.name == CPU:
+            version = _onnxruntime().__version__
             raise BundleFormatError(
-                f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it "
+                f"{path}: ONNX Runtime {version} cannot load it "
                 f"({_first_line(error)}); upgrade onnxruntime or re-export the bundle"
             ) from error
         raise InferenceError(
             f"{path}: {provider.name} does not take it ({_first_line(error)}); use --device cpu"
         ) from error
-    session.disable_fallback()
     if session.get_providers()[0] != provider.name:
         raise InferenceError(
             f"{path}: {provider.name} could not be loaded; run `realtime-ser doctor`"

@@ -1,4 +1,4 @@
-"""Transcription through real Whisper models with made-up weights; see support/whisper_model.py."""
+"""Transcription through real Whisper models with made-up weights; see bench/random_whisper.py."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Builds Whisper models for tests and benchmarks: real files, made-up weights, no download.
+"""Whisper models of any size for measurements and tests: real files, made-up weights, no download.
 
 `build_whisper` writes what `ct2-transformers-converter` writes: a CTranslate2 Whisper model with
 random weights, Whisper's token ids and a byte-level BPE tokenizer. faster-whisper loads it like
 any other. With `says=` it also decodes to a chosen sentence, whatever it hears: the position
 vectors of the decoder are orthogonal and outweigh everything else in the residual stream, and the
-output layer maps each of them to the token that is to come next.
+output layer maps each of them to the token that is to come next. What a model costs depends on its
+sizes and on the number of tokens, not on what its weights are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ctranslate2.specs import WhisperSpec
@@ -50,8 +52,29 @@ class Architecture:
     mels: int = 80
 
 
-TINY = Architecture(layers=4, heads=6, width=384)
-"""The sizes of openai/whisper-tiny."""
+SIZES = {
+    "tiny": Architecture(layers=4, heads=6, width=384),
+    "base": Architecture(layers=6, heads=8, width=512),
+    "small": Architecture(layers=12, heads=12, width=768),
+}
+"""Those of openai/whisper-tiny and its bigger sisters."""
+
+TOKENS_PER_SECOND = 3.3
+"""Of speech: what Whisper's tokenizer makes of English at an everyday pace."""
+
+_WORDS = (
+    "well I think we should leave now before it gets dark because nobody knows how long this road "
+    "will take us and there may be snow up on that hill again so bring your coat or hat along with "
+    "some bread then call me when all is done"
+)
+
+
+def build_speaking_whisper(folder: Path, size: str, utterance_s: float) -> Path:
+    """Write a Whisper of a real size that takes as many tokens as `utterance_s` of talk do."""
+    words = _WORDS.split()
+    count = max(1, round(TOKENS_PER_SECOND * utterance_s))
+    says = " ".join(words[: min(count, len(words))])
+    return build_whisper(folder, says=says, architecture=SIZES[size])
 
 
 def build_whisper(
@@ -183,24 +206,24 @@ class _Network:
         orthonormal, _ = np.linalg.qr(columns)
         return (orthonormal[:, 1:].T * math.sqrt(width)).astype(np.float32)
 
-    def _conv(self, conv: object, channels_out: int, channels_in: int) -> None:
+    def _conv(self, conv: Any, channels_out: int, channels_in: int) -> None:
         conv.weight = self.weights(channels_out, channels_in, 3)
         conv.bias = np.zeros(channels_out, np.float32)
 
-    def _norm(self, norm: object) -> None:
+    def _norm(self, norm: Any) -> None:
         norm.gamma = np.ones(self._sizes.width, np.float32)
         norm.beta = np.zeros(self._sizes.width, np.float32)
 
-    def _linear(self, linear: object, outputs: int, inputs: int) -> None:
+    def _linear(self, linear: Any, outputs: int, inputs: int) -> None:
         linear.weight = self.weights(outputs, inputs)
         linear.bias = np.zeros(outputs, np.float32)
 
-    def _attention(self, attention: object, outputs: tuple[int, ...]) -> None:
+    def _attention(self, attention: Any, outputs: tuple[int, ...]) -> None:
         self._norm(attention.layer_norm)
         for linear, size in zip(attention.linear, outputs, strict=True):
             self._linear(linear, size, self._sizes.width)
 
-    def _feed_forward(self, ffn: object) -> None:
+    def _feed_forward(self, ffn: Any) -> None:
         self._norm(ffn.layer_norm)
         self._linear(ffn.linear_0, 4 * self._sizes.width, self._sizes.width)
         self._linear(ffn.linear_1, self._sizes.width, 4 * self._sizes.width)
@@ -245,7 +268,9 @@ class _Script:
         spec.decoder.projection.weight = output
 
     def _id(self, name: str) -> int:
-        return int(self._tokenizer.token_to_id(f"<|{name}|>"))
+        token = self._tokenizer.token_to_id(f"<|{name}|>")
+        assert token is not None  # the tokenizer was made with it
+        return int(token)
 
 
 def _configure(spec: WhisperSpec, tokenizer: Tokenizer, architecture: Architecture) -> None:

@@ -1,0 +1,1 @@
+"""`realtime-ser bench`: how long answers take on this machine, and how many clients it carries."""
