@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_imports_point_down(path: Path) -> None:
 def test_every_layer_is_known() -> None:
     found = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
     assert found == set(LAYERS)
+
+
+def test_every_package_is_installed() -> None:
+    root = PACKAGE.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = settings["tool"]["setuptools"]["packages"]
+    for folder, name in (("realtime_ser", "realtime_ser"), ("export", "realtime_ser_export")):
+        found = {
+            ".".join([name, *path.parent.relative_to(root / folder).parts])
+            for path in (root / folder).rglob("__init__.py")
+        }
+        assert found == {package for package in listed if package.split(".")[0] == name}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -12,7 +12,10 @@ from realtime_ser_export.bundles.recipe import packaged_recipes
 from realtime_ser_export.cli import main
 
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "soundfile")
-VERBS = ("audio", "text", "random", "bundle", "inspect", "train-default", "train-transcriber")
+VERBS = (
+    *("audio", "text", "random", "bundle", "inspect", "train", "evaluate", "compare", "features"),
+    "train-transcriber",
+)
 
 
 def run(program: str, *arguments: str, folder: Path | None = None) -> tuple[int, str, str]:
@@ -87,7 +90,7 @@ def test_a_missing_package_is_one_line_with_the_command(
         (["bundle", "x", "--out", "y", "--encoder", "audio"], 2, "'audio' is not PART=VALUE"),
         (["bundle", "x", "--out", "y"], 4, "there is no recipe 'x'"),
         (["inspect", "nothing"], 4, "nothing is no bundle"),
-        (["train-default", "--data", "nothing", "--out", "y"], 4, "nothing holds no speech.csv"),
+        (["features", "x", "--data", "nothing", "--out", "y"], 4, "x has no encoder.json"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(
