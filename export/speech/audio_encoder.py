@@ -12,31 +12,13 @@ past the end of a batch of one; so padding cannot change an answer.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .front_end import BANDS, FrontEnd, mask_up_to
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderConfig:
-    """Sizes of the network."""
-
-    labels: int = 7
-    stem_channels: int = 16
-    width: int = 128
-    blocks: int = 3
-    heads: int = 4
-    feed_forward: int = 2  # times the width
-    kernel: int = 15  # frames of 40 ms
-    embedding: int = 128
-    dropout: float = 0.06
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
+from .settings import NetworkSettings
 
 
 class ChannelDropout(nn.Module):
@@ -58,26 +40,38 @@ class ChannelDropout(nn.Module):
 
 
 class Stem(nn.Module):
-    """Two strided convolutions: features at 100 frames a second to vectors at 25."""
+    """Two strided convolutions, then frames put side by side: 100 frames a second to 25 / stacked.
 
-    def __init__(self, channels: int, width: int, dropout: float) -> None:
+    Fine time is heard by the convolutions, which see the harmonics of the voice; what the blocks
+    are for, how it moves over seconds, does not need it.
+    """
+
+    def __init__(self, config: NetworkSettings) -> None:
         super().__init__()
+        channels, self.stacked = config.stem_channels, config.stacked
         self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1, bias=False)
         self.first_norm = nn.BatchNorm2d(channels)
         self.depthwise = nn.Conv2d(channels, channels, 3, 2, 1, groups=channels, bias=False)
         self.pointwise = nn.Conv2d(channels, 2 * channels, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(2 * channels)
-        self.project = nn.Linear(2 * channels * (BANDS // 4), width)
-        self.dropout = ChannelDropout(dropout)
+        self.project = nn.Linear(2 * channels * (BANDS // 4) * self.stacked, config.width)
+        self.dropout = ChannelDropout(config.dropout)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, BANDS, frames] -> [batch, frames / 4, width] and its valid lengths."""
+        """[batch, BANDS, frames] -> [batch, time, width] and its valid lengths."""
         half, quarter = _halved(frames), _halved(_halved(frames))
         x = functional.silu(self.first_norm(self.first(features[:, None])))
         x = x * mask_up_to(half, x)[:, None, None, :]
         x = functional.silu(self.second_norm(self.pointwise(self.depthwise(x))))
         x = x.flatten(1, 2).transpose(1, 2)
-        return self.dropout(self.project(x)), quarter
+        if self.stacked == 1:
+            return self.dropout(self.project(x)), quarter
+        # Past its end a clip is zeros, alone as in a batch, so that the last stack is the same.
+        x = x * mask_up_to(quarter, x[:, :, 0])[:, :, None]
+        x = functional.pad(x, (0, 0, 0, self.stacked - 1))
+        pieces = x.unfold(1, self.stacked, self.stacked).transpose(2, 3).flatten(2)
+        valid = torch.div(quarter + self.stacked - 1, self.stacked, rounding_mode="floor")
+        return self.dropout(self.project(pieces)), valid
 
 
 def _halved(frames: Tensor) -> Tensor:
@@ -149,7 +143,7 @@ class ConvolutionModule(nn.Module):
 
 
 class ConformerBlock(nn.Module):
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: NetworkSettings) -> None:
         super().__init__()
         width, dropout = config.width, config.dropout
         self.before = FeedForward(width, config.feed_forward, dropout)
@@ -186,11 +180,11 @@ class AttentiveStatistics(nn.Module):
 class AudioEncoder(nn.Module):
     """Waveform in, logits and embedding out. What is exported is `forward`."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: NetworkSettings) -> None:
         super().__init__()
-        self.config = config
+        self.settings = config
         self.front_end = FrontEnd()
-        self.stem = Stem(config.stem_channels, config.width, config.dropout)
+        self.stem = Stem(config)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.blocks))
         self.pooling = AttentiveStatistics(config.width)
         self.embed = nn.Linear(2 * config.width, config.embedding)

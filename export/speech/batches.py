@@ -1,17 +1,15 @@
-"""Training batches: which clips, how they are distorted, and what the answer is.
+"""What the training loop is fed: batches of views with soft targets, random and repeatable.
 
-A pool of batches is drawn at once from a generator seeded by (seed, pool number), sorted by length
-so that little is padding, and cut up. A run resumed at a pool boundary therefore sees exactly what
-an uninterrupted run would have seen.
+Batches come in pools of eight: drawn together, sorted by length, so that little of a batch is
+padding. Each pool has a random generator of its own, seeded by the run's seed and the pool's
+number: a run resumed at a pool boundary therefore sees exactly what an uninterrupted one would
+have seen.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,27 +17,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..training.corpora import LABELS, SAMPLE_RATE_HZ, Clip
-from .audio_cache import AudioCache
-from .augment import LONGEST_SAMPLES, SHORTEST_SAMPLES, NoiseBank, Wave, augment_wave
+from ..training.corpora import LABELS, Clip
+from .noises import NoiseBank
+from .settings import AudioSettings
+from .spectra_cache import KEPT_BINS, SpectraCache, spectra
+from .views import LONGEST_FRAMES, SHORTEST_FRAMES, Rows, Views
 
 POOL_BATCHES = 8
-_LABEL_SMOOTHING = 0.08
-_VOTE_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """waveform float32 [batch, samples], lengths int64 [batch] samples,
+    """power and noise float32 [batch, time, KEPT_BINS], frames int64 [batch],
     targets float32 [batch, 7] (each sums to 1), allowed bool [batch, 7]."""
 
-    waveform: Tensor
-    lengths: Tensor
+    power: Tensor
+    noise: Tensor
+    frames: Tensor
     targets: Tensor
     allowed: Tensor
 
 
-def soft_target(clip: Clip, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+def soft_target(
+    clip: Clip, allowed: NDArray[np.bool_], settings: AudioSettings
+) -> NDArray[np.float32]:
     """The answer to learn, float32 [7]: acted label, listeners' votes, a little of everything.
 
     Listeners agree with the actor in 41 % of CREMA-D's clips; their votes say what can be heard.
@@ -47,9 +48,11 @@ def soft_target(clip: Clip, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
     target = np.zeros(len(LABELS))
     target[clip.label] = 1.0
     if clip.votes is not None:
-        target = (1 - _VOTE_WEIGHT) * target + _VOTE_WEIGHT * np.array(clip.votes)
+        weight = settings.vote_weight
+        target = (1 - weight) * target + weight * np.array(clip.votes)
     spread = allowed / allowed.sum()
-    smoothed = (1 - _LABEL_SMOOTHING) * target + _LABEL_SMOOTHING * spread
+    smoothing = settings.label_smoothing
+    smoothed = (1 - smoothing) * target + smoothing * spread
     out: NDArray[np.float32] = smoothed.astype(np.float32)
     return out
 
@@ -73,95 +76,89 @@ def sampling_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
     return normalised
 
 
+class NoiseSpectra:
+    """Spectra of non-speech, one every 5 ms, cut from at random: computed and recorded sounds."""
+
+    def __init__(self, recordings: Sequence[NDArray[np.float32]], computed: int, seed: int) -> None:
+        made_up = NoiseBank(seed, computed).sounds
+        parts = [spectra(sound) for sound in [*made_up, *recordings]]
+        self.log_power = np.concatenate(parts)
+        self.offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+
+    def draw(self, frames: int, rng: np.random.Generator) -> Rows:
+        """Rows of one stretch of one sound, int64 [frames]; a short sound is repeated."""
+        sound = int(rng.integers(len(self.offsets) - 1))
+        first, end = int(self.offsets[sound]), int(self.offsets[sound + 1])
+        start = int(rng.integers(end - first))
+        return first + (start + 2 * np.arange(frames)) % (end - first)
+
+
 class BatchMaker:
     """Draws pools of batches from the given clips.
 
-    `indices` int64 [n] are the clips' places in `audio`; `masks` says which labels a corpus has.
+    `indices` int64 [n] are the clips' places in `spectra`; `masks` says which labels a corpus has.
     """
 
     def __init__(
         self,
         clips: Sequence[Clip],
         indices: NDArray[np.int64],
-        audio: AudioCache,
+        spectra: SpectraCache,
+        noises: NoiseSpectra,
         masks: dict[str, NDArray[np.bool_]],
-        batch_size: int,
+        settings: AudioSettings,
         seed: int,
-        noise_sounds: int = 150,
     ) -> None:
-        self.clips, self.indices, self.audio, self.masks = clips, indices, audio, masks
+        self.clips, self.indices, self.spectra, self.masks = clips, indices, spectra, masks
+        self.views = Views(clips, spectra, indices, settings.views)
+        self.noises = noises
         self.seed = seed
-        self.bank = NoiseBank(seed, noise_sounds)
-        self.batch_size = batch_size
-        self.noises = max(1, batch_size // 16)
+        self.batch_size = settings.batch_size
+        self.silent = round(settings.batch_size * settings.silent_share)
         self.weights = sampling_weights([clips[i] for i in indices])
-        self.targets = {int(i): soft_target(clips[i], masks[clips[i].corpus]) for i in indices}
+        self.targets = {
+            int(i): soft_target(clips[i], masks[clips[i].corpus], settings) for i in indices
+        }
 
     def pool(self, number: int) -> list[Batch]:
         """The batches of one pool, in random order."""
         rng = np.random.default_rng((self.seed, number))
-        speech = (self.batch_size - self.noises) * POOL_BATCHES
+        speech = (self.batch_size - self.silent) * POOL_BATCHES
         drawn = rng.choice(self.indices, speech, p=self.weights)
-        waves = [self._view(int(index), rng) for index in drawn]
-        by_length = np.argsort([len(wave) for wave in waves], kind="stable")
+        views = [self.views.draw(int(index), rng) for index in drawn]
+        by_length = np.argsort([len(view) for view in views], kind="stable")
         parts = by_length.reshape(POOL_BATCHES, -1)
-        batches = [self._batch([(waves[i], int(drawn[i])) for i in part], rng) for part in parts]
+        batches = [self._batch([(views[i], int(drawn[i])) for i in part], rng) for part in parts]
         return [batches[i] for i in rng.permutation(POOL_BATCHES)]
 
-    def _view(self, index: int, rng: np.random.Generator) -> Wave:
-        shifts = rng.uniform((-0.15, -0.1), (0.25, 0.1)) * SAMPLE_RATE_HZ
-        wave = self.audio.utterance(index, int(shifts[0]), int(shifts[1]))
-        voices = int(rng.integers(1, 3)) if rng.random() < 0.25 else 0
-        others = [self.audio.utterance(int(i)) for i in rng.choice(self.indices, voices)]
-        return augment_wave(wave, others, self.bank, rng)
-
-    def _batch(self, items: list[tuple[Wave, int]], rng: np.random.Generator) -> Batch:
-        waves = [wave for wave, _ in items]
-        longest = max(len(wave) for wave in waves)
-        for _ in range(self.noises):
-            size = int(rng.integers(SHORTEST_SAMPLES, min(longest, LONGEST_SAMPLES) + 1))
-            waves.append(self.bank.draw(size, rng))
-        padded = np.zeros((len(waves), max(map(len, waves))), np.float32)
-        for row, wave in zip(padded, waves, strict=True):
-            row[: len(wave)] = wave
+    def _batch(self, items: list[tuple[Rows, int]], rng: np.random.Generator) -> Batch:
+        longest = max(len(view) for view, _ in items)
+        most = max(SHORTEST_FRAMES, min(longest, LONGEST_FRAMES))
+        sizes = rng.integers(SHORTEST_FRAMES, most + 1, self.silent)
+        sounds = [self.noises.draw(int(size), rng) for size in sizes]
+        speech = _gathered(self.spectra.log_power, [view for view, _ in items], longest)
+        silent = _gathered(self.noises.log_power, sounds, longest)
+        behind = [self.noises.draw(longest, rng) for _ in range(self.batch_size)]
         even = np.full(len(LABELS), 1 / len(LABELS), np.float32)
-        targets = [self.targets[index] for _, index in items] + [even] * self.noises
+        targets = [self.targets[index] for _, index in items] + [even] * self.silent
         everything = np.ones(len(LABELS), bool)
-        allowed = [self.masks[self.clips[i].corpus] for _, i in items] + [everything] * self.noises
+        allowed = [self.masks[self.clips[i].corpus] for _, i in items] + [everything] * self.silent
+        frames = [len(view) for view, _ in items] + [len(sound) for sound in sounds]
         return Batch(
-            torch.from_numpy(padded),
-            torch.tensor([len(wave) for wave in waves]),
+            torch.cat([speech, silent]),
+            _gathered(self.noises.log_power, behind, longest),
+            torch.tensor(frames),
             torch.from_numpy(np.stack(targets)),
             torch.from_numpy(np.stack(allowed)),
         )
 
 
-def prefetched(maker: BatchMaker, first_pool: int) -> Iterator[list[Batch]]:
-    """Pools from `first_pool` on, without end, made one ahead in a thread."""
-    ready: queue.Queue[list[Batch] | BaseException] = queue.Queue(maxsize=1)
-    stopped = threading.Event()
-
-    def put(item: list[Batch] | BaseException) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=1.0)
-                return
-
-    def work() -> None:
-        number = first_pool
-        try:
-            while not stopped.is_set():
-                put(maker.pool(number))
-                number += 1
-        except BaseException as error:  # handed over to the consumer, who raises it
-            put(error)
-
-    threading.Thread(target=work, name="batches", daemon=True).start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
+def _gathered(log_power: NDArray[np.float16], views: Sequence[Rows], longest: int) -> Tensor:
+    """Power float32 [views, longest, KEPT_BINS] of the rows of each view, 0 past its end."""
+    rows = np.zeros((len(views), longest), np.int64)
+    inside = np.zeros((len(views), longest, 1), bool)
+    for place, present, view in zip(rows, inside, views, strict=True):
+        place[: len(view)] = view
+        present[: len(view)] = True
+    gathered = torch.from_numpy(log_power[rows.reshape(-1)].reshape(*rows.shape, KEPT_BINS))
+    return gathered.float().exp_().mul_(torch.from_numpy(inside))

@@ -44,8 +44,17 @@ def mask_up_to(lengths: Tensor, like: Tensor) -> Tensor:
     return (positions[None, :] < lengths[:, None]).to(like.dtype)
 
 
-def mel_filterbank(warp: float = 1.0) -> Tensor:
-    """Triangular bands, float32 [BANDS, BINS], each summing to 1.
+def fourier_basis(bins: int = BINS) -> Tensor:
+    """Windowed cosines, then sines, of the lowest `bins`: float32 [2 bins, 1, FRAME_SAMPLES]."""
+    window = torch.hann_window(FRAME_SAMPLES, periodic=True, dtype=torch.float64)
+    time = torch.arange(FRAME_SAMPLES, dtype=torch.float64)
+    angle = 2 * math.pi * torch.arange(bins, dtype=torch.float64)[:, None] * time / _FFT_SAMPLES
+    basis = torch.cat([torch.cos(angle), torch.sin(angle)]) * window
+    return basis.float()[:, None, :]
+
+
+def mel_filterbank(warp: float = 1.0, bins: int = BINS) -> Tensor:
+    """Triangular bands, float32 [BANDS, bins], each summing to 1.
 
     `warp` scales the frequency axis as a longer or shorter vocal tract does (Jaitly & Hinton,
     "Vocal tract length perturbation improves speech recognition", 2013).
@@ -60,7 +69,7 @@ def mel_filterbank(warp: float = 1.0) -> Tensor:
     # Low bands are narrower than a bin; widened to one, or some would hold no bin at all.
     rise = (centre - edges[:-2, None]).clamp(min=_BIN_HZ)
     fall = (edges[2:, None] - centre).clamp(min=_BIN_HZ)
-    away = torch.arange(BINS, dtype=torch.float64)[None, :] * _BIN_HZ - centre
+    away = torch.arange(bins, dtype=torch.float64)[None, :] * _BIN_HZ - centre
     weights = torch.where(away < 0, 1 + away / rise, 1 - away / fall).clamp(min=0)
     # A band warped past the last bin keeps a little of it rather than nothing to divide by.
     weights[:, -1] += 1e-6
@@ -72,11 +81,7 @@ class FrontEnd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        window = torch.hann_window(FRAME_SAMPLES, periodic=True, dtype=torch.float64)
-        time = torch.arange(FRAME_SAMPLES, dtype=torch.float64)
-        angle = 2 * math.pi * torch.arange(BINS, dtype=torch.float64)[:, None] * time / _FFT_SAMPLES
-        basis = torch.cat([torch.cos(angle), torch.sin(angle)]) * window
-        self.register_buffer("basis", basis.float()[:, None, :], persistent=False)
+        self.register_buffer("basis", fourier_basis(), persistent=False)
         self.register_buffer("filterbank", mel_filterbank(), persistent=False)
         self.basis: Tensor
         self.filterbank: Tensor

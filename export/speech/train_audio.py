@@ -8,19 +8,14 @@ served weights are an exponential moving average; the best of them on dev is kep
 
 from __future__ import annotations
 
-import ctypes
-import json
 import math
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..training.checkpoints import (
@@ -30,30 +25,15 @@ from ..training.checkpoints import (
     save_atomically,
     save_progress,
 )
-from ..training.corpora import TRAINING_CORPORA, Clip, check_speakers_disjoint, label_masks, select
-from ..training.evaluate import mean_recall_over_corpora, predict
-from .audio_cache import AudioCache
-from .audio_encoder import AudioEncoder, EncoderConfig, parameter_count
-from .augment import random_features
-from .batches import POOL_BATCHES, Batch, BatchMaker, prefetched
+from ..training.context import Progress
+from ..training.cpu import prepare_cpu
+from .audio_encoder import AudioEncoder
+from .augment import Disguise
+from .batches import POOL_BATCHES, Batch, BatchMaker
+from .settings import AudioSettings, NetworkSettings
 
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """How long and how fast; `steps` and `evaluate_every` count optimiser steps."""
-
-    steps: int = 5000
-    batch_size: int = 32
-    learning_rate: float = 1.2e-3
-    weight_decay: float = 0.03
-    warmup_steps: int = 300
-    decay_share: float = 0.35
-    average_decay: float = 0.998
-    mixup_probability: float = 0.25
-    evaluate_every: int = 320
-    noise_sounds: int = 150
-    seed: int = 1
-    threads: int = 1
+Score = Callable[[AudioEncoder], tuple[float, dict[str, float]]]
+"""How good a network is on dev: the figure to choose by, and others worth telling."""
 
 
 def masked_cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Tensor:
@@ -70,69 +50,57 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Te
     return -(targets * log_probabilities).sum(1)
 
 
-def learning_rate_at(step: int, config: TrainConfig) -> float:
-    decay_steps = max(1, int(config.steps * config.decay_share))
-    warm = min(1.0, (step + 1) / config.warmup_steps)
-    cool = min(1.0, max(0.0, (config.steps - step) / decay_steps))
-    return config.learning_rate * warm * cool
-
-
-def keep_freed_memory() -> None:
-    """Have glibc reuse large blocks instead of returning them to the system after each operation.
-
-    Clearing fresh pages took up to half of a training step on a CPU. Elsewhere nothing happens.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
+def learning_rate_at(step: int, settings: AudioSettings) -> float:
+    decay_steps = max(1, int(settings.steps * settings.decay_share))
+    warm = min(1.0, (step + 1) / settings.warmup_steps)
+    cool = min(1.0, max(0.0, (settings.steps - step) / decay_steps))
+    return settings.learning_rate * warm * cool
 
 
 class Trainer:
     """Everything that changes during training, and how it is saved and restored."""
 
-    def __init__(self, encoder: EncoderConfig, config: TrainConfig, folder: Path) -> None:
-        torch.set_num_threads(config.threads)
-        torch.set_flush_denormal(True)
-        torch.manual_seed(config.seed)
-        self.config, self.folder = config, folder
-        self.model = AudioEncoder(encoder)
-        self.average = AudioEncoder(encoder)
+    def __init__(self, settings: AudioSettings, folder: Path, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.settings, self.folder, self.seed = settings, folder, seed
+        self.disguise = Disguise(settings.sound)
+        self.model = AudioEncoder(settings.network)
+        self.average = AudioEncoder(settings.network)
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval()
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), weight_decay=config.weight_decay
+            self.model.parameters(), weight_decay=settings.weight_decay, fused=True
         )
         self.step = 0
         self.seconds = 0.0
         self.best = -math.inf
         self.losses: list[float] = []
 
-    def train_step(self, batch: Batch) -> float:
-        """One optimiser step; returns the loss."""
+    def train_step(self, batch: Batch) -> None:
+        """One optimiser step."""
         # Seeded by the step, so that a resumed run draws what an uninterrupted one would.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        torch.manual_seed(self.seed * 1_000_003 + self.step)
         self.model.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.config)
+            group["lr"] = learning_rate_at(self.step, self.settings)
         with torch.no_grad():
-            features, frames = random_features(self.model.front_end, batch.waveform, batch.lengths)
-        loss = self._loss(features, frames, batch)
+            features = self.disguise.features(
+                self.model.front_end, batch.power, batch.frames, batch.noise
+            )
+        loss = self._loss(features, batch)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimiser.step()
         self.step += 1
         self._update_average()
-        return loss.item()
+        self.losses.append(loss.item())
 
-    def _loss(self, features: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+    def _loss(self, features: Tensor, batch: Batch) -> Tensor:
         # Mixup (Zhang et al., 2018) with the loss mixed, not the targets: each side keeps the
         # label set of its own corpus.
-        if torch.rand(()) >= self.config.mixup_probability:
+        frames = batch.frames
+        if torch.rand(()) >= self.settings.mixup_probability:
             logits, _ = self.model.encode(features, frames)
             return masked_cross_entropy(logits, batch.targets, batch.allowed).mean()
         share = torch.distributions.Beta(0.4, 0.4).sample((len(frames),))
@@ -147,7 +115,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
         current = self.model.state_dict()
         for name, value in self.average.state_dict().items():
             if value.dtype.is_floating_point:
@@ -181,9 +149,9 @@ class Trainer:
             return False
         self.best = score
         state = {
-            "encoder": self.average.config.as_dict(),
+            "encoder": self.average.settings.as_dict(),
             "weights": self.average.state_dict(),
-            "training": asdict(self.config)
+            "training": asdict(self.settings)
             | {"step": self.step, "seconds": self.seconds, "dev_recall": score},
         }
         save_atomically(state, self.folder / "best.pt")
@@ -193,83 +161,57 @@ class Trainer:
 def load_best(folder: Path) -> tuple[AudioEncoder, dict[str, Any]]:
     """The encoder of `best.pt`, in evaluation mode, and how it was trained."""
     state = torch.load(folder / "best.pt", weights_only=True)
-    model = AudioEncoder(EncoderConfig(**state["encoder"]))
+    model = AudioEncoder(NetworkSettings(**state["encoder"]))
     model.load_state_dict(state["weights"])
     last = torch.load(folder / "last.pt", weights_only=True)
     totals = {"total_steps": last["step"], "total_seconds": last["seconds"]}
     return model.eval(), state["training"] | totals
 
 
-def train(
-    clips: Sequence[Clip],
-    audio: AudioCache,
+def fit(
+    maker: BatchMaker,
+    score: Score,
+    settings: AudioSettings,
     folder: Path,
-    encoder: EncoderConfig,
-    config: TrainConfig,
+    *,
+    seed: int,
+    threads: int,
+    resume: bool,
+    progress: Progress,
 ) -> None:
-    """Train on the train split of the training corpora; choose on dev; never look at test.
+    """Train on what `maker` draws, choose by `score`; go on where `folder` was left.
 
-    Resumes from `folder` and writes there: last.pt, best.pt, history.jsonl.
+    Writes last.pt and best.pt there at every evaluation.
     """
-    check_speakers_disjoint(clips)
-    keep_freed_memory()
+    prepare_cpu(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    masks = label_masks(clips)
-    training = select(clips, TRAINING_CORPORA, ["train"])
-    dev = select(clips, TRAINING_CORPORA, ["dev"])
-    maker = BatchMaker(
-        clips, training, audio, masks, config.batch_size, config.seed, config.noise_sounds
-    )
-    trainer = Trainer(encoder, config, folder)
-    resumed = trainer.restore()
-    print(
-        f"{parameter_count(trainer.model):,} parameters, {len(training)} clips, "
-        f"{'resumed at' if resumed else 'from'} step {trainer.step} of {config.steps}",
-        flush=True,
-    )
+    trainer = Trainer(settings, folder, seed)
+    if resume:
+        trainer.restore()
     started = time.monotonic() - trainer.seconds
-    for pool in prefetched(maker, trainer.step // POOL_BATCHES):
-        if trainer.step >= config.steps:
-            break
-        for batch in pool:
-            trainer.losses.append(trainer.train_step(batch))
+    while trainer.step < settings.steps:
+        for batch in maker.pool(trainer.step // POOL_BATCHES):
+            trainer.train_step(batch)
         trainer.seconds = time.monotonic() - started
-        if sys.stderr.isatty() or crossed(trainer.step, config.evaluate_every // 6, POOL_BATCHES):
-            rate = trainer.step / trainer.seconds
-            print(f"step {trainer.step}/{config.steps}, {rate:.2f}/s", file=sys.stderr, flush=True)
+        recent = trainer.losses[-POOL_BATCHES:]
+        progress.step(trainer.step, settings.steps, loss=sum(recent) / len(recent))
         if (
-            crossed(trainer.step, config.evaluate_every, POOL_BATCHES)
-            or trainer.step >= config.steps
+            crossed(trainer.step, settings.evaluate_every, POOL_BATCHES)
+            or trainer.step >= settings.steps
         ):
-            _evaluate(trainer, clips, audio, dev, masks)
+            _evaluate(trainer, score, progress)
             trainer.save()
 
 
-def _evaluate(
-    trainer: Trainer,
-    clips: Sequence[Clip],
-    audio: AudioCache,
-    dev: NDArray[np.int64],
-    masks: dict[str, NDArray[np.bool_]],
-) -> None:
-    def run(waveform: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            logits, _ = trainer.average(torch.from_numpy(waveform), torch.from_numpy(lengths))
-        out: NDArray[np.float32] = logits.numpy()
-        return out
-
-    logits = predict(run, [audio.utterance(int(i)) for i in dev])
-    score, of_corpus = mean_recall_over_corpora(logits, [clips[i] for i in dev], masks)
-    kept = trainer.keep_if_best(score)
-    line = {
-        "step": trainer.step,
-        "minutes": round(trainer.seconds / 60, 1),
-        "loss": round(float(np.mean(trainer.losses)), 4),
-        "dev_recall": round(score, 4),
-        **{corpus: round(value, 3) for corpus, value in of_corpus.items()},
-        "kept": kept,
-    }
+def _evaluate(trainer: Trainer, score: Score, progress: Progress) -> None:
+    value, others = score(trainer.average)
+    kept = trainer.keep_if_best(value)
+    progress.record(
+        step=trainer.step,
+        minutes=round(trainer.seconds / 60, 1),
+        loss=round(sum(trainer.losses) / len(trainer.losses), 4),
+        dev_recall=round(value, 4),
+        **{name: round(other, 3) for name, other in others.items()},
+        kept=kept,
+    )
     trainer.losses.clear()
-    with (trainer.folder / "history.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)

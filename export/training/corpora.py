@@ -28,6 +28,9 @@ SAMPLE_RATE_HZ = 16_000
 TRAINING_CORPORA = ("cremad", "ravdess", "emodb", "nemo", "banglaser")
 UNSEEN_CORPUS = "tess"
 
+READING_CORPUS = "librispeech"
+"""Neutral readers, beside the acted corpora: see extra_sounds."""
+
 _TITLES = {
     "cremad": "CREMA-D",
     "ravdess": "RAVDESS",

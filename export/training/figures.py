@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from ..speech.audio_cache import PRE_ROLL_SAMPLES, AudioCache
-from ..speech.augment import NoiseBank
+from ..speech.noises import NoiseBank
 from .corpora import LABELS, SAMPLE_RATE_HZ, TRAINING_CORPORA, UNSEEN_CORPUS, Clip, select
 from .evaluate import (
     Floats,

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..speech.augment import NoiseBank
 from ..speech.batches import POOL_BATCHES
+from ..speech.noises import NoiseBank
 from .log_mel import (
     FRAMES_PER_SECOND,
     Augmentation,

@@ -23,8 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..speech.batches import POOL_BATCHES, prefetched
-from ..speech.train_audio import keep_freed_memory
+from ..speech.batches import POOL_BATCHES
 from ..training.checkpoints import (
     Stateful,
     crossed,
@@ -32,6 +31,8 @@ from ..training.checkpoints import (
     save_atomically,
     save_progress,
 )
+from ..training.cpu import keep_freed_memory
+from ..training.prefetch import prefetched
 from .log_mel import Augmentation, FeatureCache
 from .small_whisper import (
     AUDIO_POSITIONS,

@@ -19,7 +19,7 @@ from realtime_ser.models.transcriber import Transcriber, load_transcriber
 from realtime_ser.models.transcriber_profile import PROFILE_FILE, read_profile
 
 from ..speech.audio_cache import AudioCache
-from ..speech.augment import NoiseBank, mix_at
+from ..speech.noises import NoiseBank, mix_at
 from ..training.corpora import SAMPLE_RATE_HZ
 from .small_whisper import write_profile
 from .transcripts import Recording, plain_words

@@ -15,10 +15,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     from realtime_ser_export.bundles.default_bundle import export_encoder
-    from realtime_ser_export.speech.audio_encoder import AudioEncoder, EncoderConfig
+    from realtime_ser_export.speech.audio_encoder import AudioEncoder
+    from realtime_ser_export.speech.settings import NetworkSettings
 
     torch.manual_seed(0)
-    config = EncoderConfig(stem_channels=4, width=16, blocks=1, heads=2, embedding=8)
+    config = NetworkSettings(stem_channels=4, width=16, blocks=1, heads=2, embedding=8)
     model = AudioEncoder(config).eval()
     folder = tmp_path_factory.mktemp("bundle") / "default"
     export_encoder(model, folder)  # raises ParityError where torch and ONNX Runtime differ

@@ -10,18 +10,22 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install '.[export]'")
 
+from realtime_ser_export.encoder_folder import read_record  # noqa: E402
 from realtime_ser_export.speech.audio_cache import AudioCache  # noqa: E402
-from realtime_ser_export.speech.audio_encoder import EncoderConfig  # noqa: E402
-from realtime_ser_export.speech.batches import BatchMaker, soft_target  # noqa: E402
-from realtime_ser_export.speech.train_audio import (  # noqa: E402
-    TrainConfig,
-    learning_rate_at,
-    load_best,
-    train,
+from realtime_ser_export.speech.batches import (  # noqa: E402
+    BatchMaker,
+    NoiseSpectra,
+    soft_target,
 )
+from realtime_ser_export.speech.onnx_audio import OnnxEncoder  # noqa: E402
+from realtime_ser_export.speech.settings import AudioSettings, NetworkSettings  # noqa: E402
+from realtime_ser_export.speech.spectra_cache import open_spectra  # noqa: E402
+from realtime_ser_export.speech.stage import leave_encoder  # noqa: E402
+from realtime_ser_export.speech.train_audio import fit, learning_rate_at, load_best  # noqa: E402
+from realtime_ser_export.training.context import Progress  # noqa: E402
 from realtime_ser_export.training.corpora import LABELS, Clip, label_masks  # noqa: E402
 
-TINY = EncoderConfig(stem_channels=4, width=16, blocks=1, heads=2, embedding=8)
+TINY = NetworkSettings(stem_channels=4, width=16, blocks=1, heads=2, embedding=8, stacked=2)
 
 
 def made_up() -> tuple[list[Clip], AudioCache]:
@@ -36,24 +40,50 @@ def made_up() -> tuple[list[Clip], AudioCache]:
     return clips, AudioCache(samples, np.arange(25) * 8_000, bounds)
 
 
-def settings(steps: int) -> TrainConfig:
+def settings(steps: int) -> AudioSettings:
     """Without a decay, so that a run of 8 steps is the first half of one of 16."""
-    return TrainConfig(
+    return AudioSettings(
         steps=steps,
         batch_size=4,
         warmup_steps=2,
         decay_share=0.0,
         evaluate_every=8,
-        noise_sounds=2,
+        computed_noises=2,
+        silent_share=0.25,
+        network=TINY,
+    )
+
+
+def maker(folder: Path) -> BatchMaker:
+    clips, audio = made_up()
+    return BatchMaker(
+        clips,
+        np.arange(24),
+        open_spectra(folder, audio),
+        NoiseSpectra([], 2, seed=5),
+        label_masks(clips),
+        settings(8),
+        seed=5,
+    )
+
+
+def run(folder: Path, steps: int) -> None:
+    fit(
+        maker(folder.parent / "cache"),
+        lambda model: (model.classify.weight.sum().item(), {"bias": 0.0}),
+        settings(steps),
+        folder,
+        seed=1,
         threads=1,
+        resume=True,
+        progress=Progress("audio", folder),
     )
 
 
 def test_a_resumed_run_continues(tmp_path: Path) -> None:
-    clips, audio = made_up()
-    train(clips, audio, tmp_path / "whole", TINY, settings(16))
+    run(tmp_path / "whole", 16)
     for steps in (8, 16):
-        train(clips, audio, tmp_path / "parts", TINY, settings(steps))
+        run(tmp_path / "parts", steps)
         state = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
         assert state["step"] == steps
     whole = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)
@@ -66,9 +96,25 @@ def test_a_resumed_run_continues(tmp_path: Path) -> None:
     assert training["total_steps"] == 16
 
 
+def test_what_is_left_is_half_as_large_and_answers_as_the_network(tmp_path: Path) -> None:
+    run(tmp_path / "run", 8)
+    record = leave_encoder(tmp_path / "run", tmp_path / "encoder")
+    assert read_record(tmp_path / "encoder").part == record.part
+    model, _ = load_best(tmp_path / "run")
+    waveform = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 9_000)).astype(np.float32)
+    lengths = np.array([9_000])
+    logits, embedding = OnnxEncoder(tmp_path / "encoder" / "model.onnx").outputs(waveform, lengths)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(waveform), torch.from_numpy(lengths))
+    # Not equal: the graph has the weights rounded to half.
+    assert np.allclose(logits, expected[0], atol=0.02)
+    assert np.allclose(embedding, expected[1], atol=0.02)
+    assert record.part["outputs"][0]["labels"] == list(LABELS)
+
+
 def test_the_learning_rate_warms_up_stays_and_decays() -> None:
-    config = TrainConfig(steps=100, warmup_steps=10, decay_share=0.3, learning_rate=1.0)
-    rates = [learning_rate_at(step, config) for step in (0, 9, 10, 70, 85, 100)]
+    chosen = AudioSettings(steps=100, warmup_steps=10, decay_share=0.3, learning_rate=1.0)
+    rates = [learning_rate_at(step, chosen) for step in (0, 9, 10, 70, 85, 100)]
     assert rates == pytest.approx([0.1, 1.0, 1.0, 1.0, 0.5, 0.0])
 
 
@@ -76,20 +122,17 @@ def test_targets_stay_within_the_labels_of_the_corpus() -> None:
     clips, _ = made_up()
     allowed = label_masks(clips)["cremad"]
     voted = Clip("x", "cremad", "train", "s", 0, (0.5, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0))
-    target = soft_target(voted, allowed)
+    target = soft_target(voted, allowed, AudioSettings())
     assert target.sum() == pytest.approx(1.0)
     assert target[0] > target[3] > 0.1
     assert all(target[i] == 0 for i in range(len(LABELS)) if not allowed[i])
 
 
-def test_a_pool_is_the_same_every_time() -> None:
-    clips, audio = made_up()
-    masks = label_masks(clips)
-    makers = [
-        BatchMaker(clips, np.arange(24), audio, masks, 4, seed=5, noise_sounds=2) for _ in range(2)
-    ]
-    first, second = (maker.pool(3) for maker in makers)
+def test_a_pool_is_the_same_every_time_and_silent_past_each_end(tmp_path: Path) -> None:
+    first, second = (maker(tmp_path).pool(3) for _ in range(2))
     for one, other in zip(first, second, strict=True):
-        assert torch.equal(one.waveform, other.waveform)
+        assert torch.equal(one.power, other.power)
         assert torch.equal(one.targets, other.targets)
-    assert not torch.equal(first[0].waveform[0, :100], makers[0].pool(4)[0].waveform[0, :100])
+        for power, frames in zip(one.power, one.frames, strict=True):
+            assert (power[:frames] > 0).all() and (power[frames:] == 0).all()
+    assert not torch.equal(first[0].power[0, :5], maker(tmp_path).pool(4)[0].power[0, :5])
