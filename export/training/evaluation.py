@@ -110,22 +110,22 @@ def evaluate(
         },
         "labels": list(LABELS),
         "calibration": [asdict(calibration) for calibration in calibrations],
-        **figures(predictions, of_test, material),
+        **figures(predictions, of_test, material.clips),
         "sounds": _sounds(measured, calibrations, data),
     }
     if texts and first.reads:
-        document["without_text"] = figures(predict(False, ()), of_test, material)
+        document["without_text"] = figures(predict(False, ()), of_test, material.clips)
     return Evaluation(document, predictions)
 
 
-def figures(predictions: Predictions, of_test: Flags, material: Material) -> Document:
+def figures(predictions: Predictions, of_test: Flags, all_clips: Sequence[Clip]) -> Document:
     """Figures by corpus, their means, and those of all test clips together.
 
     Args:
         of_test: bool [n], the clips of corpora that were trained on or left out by the protocol;
             the others are reported, and count in no mean.
     """
-    clips = [material.clips[i] for i in predictions.indices]
+    clips = [all_clips[i] for i in predictions.indices]
     names = np.array([clip.corpus for clip in clips])
     corpora = {
         str(name): corpus_figures(
@@ -170,7 +170,7 @@ def corpus_figures(predictions: Predictions, clips: Sequence[Clip]) -> Document:
         "of_sex": _by_sex(inside, right, [c for c, use in zip(clips, known, strict=True) if use]),
         "after_seconds": _after_seconds(answers, right),
         "served": served,
-        **_affect(predictions.affect, clips),
+        **affect_figures(predictions.affect, clips),
     }
 
 
@@ -218,18 +218,24 @@ def _after_seconds(answers: Predictions, truth: Labels) -> list[Document]:
     ]
 
 
-def _affect(said: Floats | None, clips: Sequence[Clip]) -> Document:
-    """Concordance with ratings where clips have them, and whether arousal follows intensity."""
+def affect_figures(said: Floats | None, clips: Sequence[Clip]) -> Document:
+    """Agreement with ratings where clips have them, and whether arousal follows intensity.
+
+    Args:
+        said: valence, arousal, dominance of each clip, [n, 3].
+    """
     found: Document = {}
     if said is None:
         return found
-    rated = np.array([clip.affect is not None for clip in clips])
-    if rated.sum() > 1:
-        truth = np.array([clip.affect for clip in clips if clip.affect is not None])
-        found["concordance"] = {
-            name: metrics.concordance(said[rated, i], truth[:, i])
-            for i, name in enumerate(AFFECT_LABELS)
-        }
+    truth = np.array([clip.affect or [np.nan] * len(AFFECT_LABELS) for clip in clips])
+    for i, name in enumerate(AFFECT_LABELS):
+        rated = ~np.isnan(truth[:, i])
+        if rated.sum() > 1:
+            found.setdefault("ratings", {})[name] = {
+                "count": int(rated.sum()),
+                "concordance": metrics.concordance(said[rated, i], truth[rated, i]),
+                "pearson": metrics.pearson(said[rated, i], truth[rated, i]),
+            }
     degrees = np.array([clip.intensity for clip in clips])
     strong, weak = np.isin(degrees, _STRONG), np.isin(degrees, _WEAK)
     if strong.any() and weak.any():

@@ -30,8 +30,12 @@ def report(document: Document) -> str:
         "labels may be the answer. " + _mean_line(document),
         "## After how much speech\n\n" + "\n".join(_early_rows(document)),
         "## All test clips together, as served\n\n" + "\n".join(_pooled_lines(document)),
-        "## Sounds that nobody acted\n\n" + sounds_table(document),
     ]
+    if document["sounds"]:
+        sections.append("## Sounds that nobody acted\n\n" + sounds_table(document))
+    if document.get("ratings"):
+        rated = [f"- {title(name)}: {_ratings(row)}" for name, row in document["ratings"].items()]
+        sections.append("## Valence, arousal and dominance\n\n" + "\n".join(rated))
     if "without_text" in document:
         sections.append(
             "## The same without any text\n\n" + corpora_table(document["without_text"])
@@ -194,6 +198,14 @@ def _pooled_lines(document: Document) -> Iterator[str]:
         )
 
 
+def _ratings(ratings: Document) -> str:
+    told = ", ".join(
+        f"{name} {row['concordance']:.3f} (Pearson {row['pearson']:.3f}, {row['count']} rated)"
+        for name, row in ratings.items()
+    )
+    return f"Concordance with ratings: {told}."
+
+
 def _detail(found: Document, labels: list[str]) -> Iterator[str]:
     yield "| class | clips | precision | recall | F1 | heard as |"
     yield "|---|---|---|---|---|---|"
@@ -212,9 +224,8 @@ def _detail(found: Document, labels: list[str]) -> Iterator[str]:
         yield f"UA by sex: {told}." + (f" Gap {percent(sexes['gap'])}." if sexes["gap"] else "")
     if found["not_among_labels"]:
         yield f"{found['not_among_labels']} clips of labels that it does not have are left out."
-    if "concordance" in found:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in found["concordance"].items())
-        yield f"Concordance with ratings: {told}."
+    if "ratings" in found:
+        yield _ratings(found["ratings"])
     if "arousal_tells_intensity" in found:
         yield (
             "Arousal tells strong acting from weak with an AUC of "

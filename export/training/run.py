@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ExportError
 from ..progress import say
+from ..text.splits import read_rows
 from .context import PACKAGES, Progress, StageContext
 from .corpora import Clip, read_clips
 from .evaluation import FILE as METRICS_FILE
@@ -32,6 +33,7 @@ from .run_folder import (
 from .run_recipe import RunRecipe
 from .stage_evaluation import open_material, trained_labels, unseen_corpora
 from .subjects import Subject, open_subject
+from .text_evaluation import TextSubject, evaluate_text
 
 Stage = Callable[[Any, StageContext], None]
 REPORT_FILE = "report.md"
@@ -138,6 +140,15 @@ def evaluate_subject(
     measured = [Measured(subject, split, subject.labels) for split in splits(clips, protocol)]
     found = _evaluate(measured, clips, protocol, places, texts)
     write_evaluation(found, clips, out)
+    return found
+
+
+def evaluate_text_encoder(folder: Path, places: Places, out: Path) -> Evaluation:
+    """Measure the encoder folder of a text model on the test sentences of `data/text`."""
+    found, sentences = evaluate_text(
+        TextSubject(folder, places.threads), read_rows(places.data / "text")
+    )
+    write_evaluation(found, sentences, out)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -108,7 +108,7 @@ class EncoderSubject:
             )
         self.name = record.source.model
         self.digest = sha256_of(folder / GRAPH_FILE)
-        self.labels, self._columns = _columns(head.labels, str(folder))
+        self.labels, self._columns = columns_of(head.labels, str(folder))
         self._output = head.name
 
     def answer(self, waves: Waves, texts: Sequence[str]) -> Answers:
@@ -148,7 +148,7 @@ class BundleSubject:
         self.calibration = (
             Calibration(own.temperature, own.abstain_below, "bundle") if own_calibration else None
         )
-        self.labels, self._columns = _columns(description.labels, self.name)
+        self.labels, self._columns = columns_of(description.labels, self.name)
         self.reads = bool(description.text)
 
     def answer(self, waves: Waves, texts: Sequence[str]) -> Answers:
@@ -228,8 +228,8 @@ def predict(
     return np.zeros((0, len(LABELS)), np.float32) if out is None else out
 
 
-def by_length(waves: Waves) -> Iterator[NDArray[np.int64]]:
-    """Rows of batches of about the same length, so that little is padding."""
+def by_length(waves: Sequence[Sized]) -> Iterator[NDArray[np.int64]]:
+    """Rows of batches of about the same length (samples, letters), so that little is padding."""
     lengths = np.array([len(wave) for wave in waves])
     order = np.argsort(lengths, kind="stable")
     start = 0
@@ -252,7 +252,7 @@ def _job(number: int, wave: NDArray[np.float32]) -> AnalysisJob:
     return AnalysisJob(number, utterance, 0, JobKind.FINAL)
 
 
-def _columns(own: Sequence[str], name: str) -> tuple[Flags, list[int]]:
+def columns_of(own: Sequence[str], name: str) -> tuple[Flags, list[int]]:
     """Which of `LABELS` there are, and where each of the subject's own goes."""
     strange = [label for label in own if label not in LABELS]
     if strange:

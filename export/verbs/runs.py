@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..training.protocols import Protocol
 
 _WORK = Path("~/.cache/realtime-ser-export").expanduser()
+_HEARING = "hearing the test clips; the first time all audio is decoded, which takes minutes"
 _PROTOCOLS = ("given", "stratified", "speaker_folds", "leave_one_corpus_out")
 
 
@@ -54,7 +55,8 @@ def _add_evaluate(verbs: Any) -> None:
         help="measure a run, an encoder or a bundle; tables, plots, predictions",
         description="Measure through the exported graphs. A run is measured by its own protocol. "
         "Of an encoder folder or a bundle nobody knows here whom its training heard: that the "
-        "test speakers were none of them is for you to know.",
+        "test speakers were none of them is for you to know. A text encoder is measured on the "
+        "test sentences of the corpora in text/.",
     )
     verb.set_defaults(run=_evaluate)
     verb.add_argument(
@@ -136,13 +138,20 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from ..encoder_folder import RECORD_FILE, read_record
     from ..errors import ExportError
     from ..training.report import corpora_table, sounds_table
-    from ..training.run import EVALUATION, evaluate_run, evaluate_subject
+    from ..training.run import (
+        EVALUATION,
+        REPORT_FILE,
+        evaluate_run,
+        evaluate_subject,
+        evaluate_text_encoder,
+    )
     from ..training.run_folder import is_run
     from ..training.subjects import open_subject
 
-    texts = options.text == "given"
+    texts, places = options.text == "given", _places(options)
     folder = Path(options.subject)
     if is_run(folder):
         if options.protocol or options.corpora or options.out:
@@ -151,19 +160,21 @@ def _evaluate(options: argparse.Namespace) -> None:
                 "evaluation; leave out --protocol, --corpora and --out"
             )
         out = folder / EVALUATION
-        say("hearing the test clips; the first time all audio is decoded, which takes minutes")
-        found = evaluate_run(folder, _places(options), texts=texts)
-    else:
-        if options.out is None:
-            raise ExportError("--out is missing: a folder for the evaluation")
-        subject = open_subject(options.subject, options.threads)
+        say(_HEARING)
+        found = evaluate_run(folder, places, texts=texts)
+    elif options.out is None:
+        raise ExportError("--out is missing: a folder for the evaluation")
+    elif (folder / RECORD_FILE).is_file() and read_record(folder).modality == "text":
         out = options.out
-        say("hearing the test clips; the first time all audio is decoded, which takes minutes")
-        found = evaluate_subject(subject, _protocol(options), _places(options), out, texts=texts)
+        found = evaluate_text_encoder(folder, places, out)
+    else:
+        subject, out = open_subject(options.subject, options.threads), options.out
+        say(_HEARING)
+        found = evaluate_subject(subject, _protocol(options), places, out, texts=texts)
     print(corpora_table(found.document))
-    print()
-    print(sounds_table(found.document))
-    print(f"\nmore in {out / 'report.md'}")
+    if found.document["sounds"]:
+        print(f"\n{sounds_table(found.document)}")
+    print(f"\nmore in {out / REPORT_FILE}")
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:

@@ -18,12 +18,16 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from tiny_corpus import CORPORA, OF_CORPUS, write_tiny_corpus, write_tiny_encoder
 
 from realtime_ser_export.cli import main
+from realtime_ser_export.encoder_folder import EncoderRecord, Source, write_record
 from realtime_ser_export.errors import ExportError
+from realtime_ser_export.text.corpora import TextRow
 from realtime_ser_export.training.context import StageContext
 from realtime_ser_export.training.corpora import LABELS, read_clips
+from realtime_ser_export.training.report import report
 from realtime_ser_export.training.run import Places, evaluate_run, train_run
 from realtime_ser_export.training.run_folder import read_run
 from realtime_ser_export.training.run_recipe import RunRecipe, recipe_of
+from realtime_ser_export.training.text_evaluation import TextSubject, evaluate_text
 
 TRAINED = ("cremad", "ravdess", "nemo")
 
@@ -175,6 +179,39 @@ def test_a_bundle_is_measured_with_text_and_without(
     missing = document_of(out)
     assert missing["subject"]["text"] == "missing"
     assert missing["corpora"]["cremad"]["confusion"] == without["cremad"]["confusion"]
+
+
+def test_a_text_encoder_is_measured_on_sentences(small_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
+    shutil.copytree(small_bundle / "text", folder)
+    part = json.loads((small_bundle / "bundle.json").read_text(encoding="utf-8"))["parts"]["text"]
+    part[0] |= {"file": "model.onnx", "tokenizer": "tokenizer.json"}
+    source = Source("tiny", None, "Tiny", "tiny", "CC0-1.0", "0" * 64)
+    write_record(EncoderRecord("text", source, "float32", 17, {}, {}, part[0]), folder)
+    nan = float("nan")
+    rows = [
+        TextRow(text, corpus, "en", split, labels, affect)
+        for split in ("dev", "test")
+        for text, corpus, labels, affect in [
+            ("what a day", "meld", ("joy",), (nan, nan, nan)),
+            ("what", "meld", ("anger",), (nan, nan, nan)),
+            ("lovely day", "goemotions", ("joy", "love"), (nan, nan, nan)),  # both are happy
+            ("lovely", "goemotions", ("joy", "anger"), (nan, nan, nan)),  # two of the seven
+            ("a day", "emobank", (), (0.5, 0.4, nan)),
+        ]
+    ]
+    subject = TextSubject(folder)
+    found, sentences = evaluate_text(subject, rows)
+    counts = {name: row["count"] for name, row in found.document["corpora"].items()}
+    assert counts == {"goemotions": 1, "meld": 2}
+    assert found.document["calibration"][0]["source"] == "dev"
+    assert found.document["ratings"] == {}  # this one has no affect
+    expected = [subject.read([rows[i].text]).scores.argmax() for i in (5, 6, 7)]
+    assert found.predictions.scores.argmax(1).tolist() == expected
+    assert [sentences[i].text for i in found.predictions.indices] == [
+        *("what a day", "what", "lovely day")
+    ]
+    assert "| meld | 2 | 2 |" in report(found.document)
 
 
 def test_comparing(
