@@ -211,10 +211,11 @@ class Recognizer:
 
     @property
     def worker(self) -> AnalysisWorker:
-        """The thread that runs the models for all live streams."""
+        """The threads that run the models for all live streams."""
         if self._worker is None:
             analyzer, _ = self._loaded()
-            self._worker = self._threads.enter_context(AnalysisWorker(analyzer))
+            worker = AnalysisWorker(analyzer, transcribes=analyzer.transcribes)
+            self._worker = self._threads.enter_context(worker)
         return self._worker
 
     @property

@@ -47,7 +47,10 @@ def to_mono(samples: NDArray[np.generic]) -> NDArray[np.float32]:
         )
     if array.dtype == np.uint8:
         scaled = (array.astype(np.float32) - 128.0) / 128.0
-    elif array.dtype in (np.int16, np.int32):
+    elif array.dtype == np.int16:
+        # exact in single precision: 16 bits, and a power of two
+        scaled = array.astype(np.float32) * np.float32(1 / 32768)
+    elif array.dtype == np.int32:
         # in double: int32 does not fit the 24 bits of a float32 mantissa before scaling
         scaled = (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
     elif np.issubdtype(array.dtype, np.floating):
@@ -62,7 +65,9 @@ def to_mono(samples: NDArray[np.generic]) -> NDArray[np.float32]:
         raise AudioUnsupportedError(
             f"samples of type {array.dtype} are not supported; use int16 or float32"
         )
-    return scaled if array.ndim == 1 else scaled.mean(axis=1, dtype=np.float32)
+    if array.ndim == 1:
+        return scaled
+    return scaled[:, 0] if array.shape[1] == 1 else scaled.mean(axis=1, dtype=np.float32)
 
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:

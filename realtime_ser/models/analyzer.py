@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from realtime_ser.models.audio import AudioExpert
 from realtime_ser.models.bundle import Bundle
-from realtime_ser.models.bundle_description import Part
+from realtime_ser.models.bundle_description import AffectRule, Part
 from realtime_ser.models.experts import ExpertOutput
 from realtime_ser.models.fusion import (
     FusionHead,
@@ -55,7 +55,7 @@ class Transcriber(Protocol):
 
 
 class BundleAnalyzer:
-    """Answers jobs with the models of a bundle; called from one thread at a time.
+    """Answers jobs with the models of a bundle; for its threads see the port `Analyzer`.
 
     Args:
         bundle: a verified bundle.
@@ -107,6 +107,11 @@ class BundleAnalyzer:
             # A head is a few small matrices: more threads would cost more than they bring.
             graph = self._graph(description.fusion, threads=1)
             self.fusion = FusionHead(description.fusion, graph, self._labels)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether all but partials are transcribed."""
+        return self._transcriber is not None
 
     def _graph(self, part: Part, threads: int | None = None) -> Graph:
         return Graph(
@@ -226,7 +231,7 @@ class BundleAnalyzer:
             )
         if fused and fused.affect is not None:
             affect = fused.affect
-        elif description.affect:
+        elif isinstance(description.affect, AffectRule):
             affect = centroid_affect(probabilities, description.affect, self._labels)
         else:
             affect = mean_answer(

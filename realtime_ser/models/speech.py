@@ -175,16 +175,13 @@ class Silero:
         """Probability that the newest frame is speech; ask once a frame while awake."""
         frames = list(self._frames) if self._asleep else [self._frames[-2], self._frames[-1]]
         self._asleep = False
-        audio = np.concatenate(frames)[FRAME_SAMPLES - _OVERLAP_SAMPLES :]
-        windows = np.lib.stride_tricks.as_strided(
-            audio,
-            shape=(len(frames) - 1, _INPUT_SAMPLES),
-            strides=(FRAME_SAMPLES * audio.itemsize, audio.itemsize),
-            writeable=False,
-        )
+        windows = np.empty((len(frames) - 1, _INPUT_SAMPLES), np.float32)
+        for window, before, frame in zip(windows, frames, frames[1:], strict=False):
+            window[:_OVERLAP_SAMPLES] = before[FRAME_SAMPLES - _OVERLAP_SAMPLES :]
+            window[_OVERLAP_SAMPLES:] = frame
         # the windows are steps of one sequence to the network, not a batch
         probabilities, self._hidden, self._cell = self._session.run(
-            None, {"input": np.ascontiguousarray(windows), "h": self._hidden, "c": self._cell}
+            None, {"input": windows, "h": self._hidden, "c": self._cell}
         )
         return float(probabilities[-1])
 

@@ -8,6 +8,10 @@ never waits for company (the design's `max_wait_ms`): while one runs, the next o
 without load waiting would be all that it does. Partial transcripts come last of all and one at a
 time: they gain nothing from company, and a final that comes up meanwhile waits for one at most.
 
+Where finals are transcribed, there are two threads. Whisper takes longer than all else together, so
+partials, which want no words, do not wait behind it; and what is transcribed runs alone, for one
+utterance is no faster in company and would be told only when the last one is done.
+
 Whoever asked may take a job back as long as it waits, which is how stale partials and speculation
 that was talked over cost nothing under load.
 """
@@ -29,7 +33,7 @@ Outcome = Answer | InferenceError
 Observer = Callable[[JobKind, Sequence[Answer]], None]
 
 _ORDER = (JobKind.FINAL, JobKind.SPECULATIVE, JobKind.PARTIAL, JobKind.PARTIAL_TRANSCRIPT)
-_ALONE = JobKind.PARTIAL_TRANSCRIPT
+_TRANSCRIBED = (JobKind.FINAL, JobKind.SPECULATIVE, JobKind.PARTIAL_TRANSCRIPT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,57 +53,78 @@ class _Line:
     since_s: float
 
 
+class _Lane:
+    """A thread's share of the work: which kinds, in which order."""
+
+    def __init__(self, kinds: tuple[JobKind, ...], lock: threading.Lock) -> None:
+        self.kinds = kinds
+        self.changed = threading.Condition(lock)
+
+
 class AnalysisWorker:
-    """A thread that owns an analyzer.
+    """A thread that owns an analyzer, or two.
 
     Args:
         max_batch: how many jobs may run together.
+        transcribes: the analyzer transcribes all but partials. These then have a thread of their
+            own, and the others run one at a time.
 
     Attributes:
-        observer: told of every batch that was answered, on the worker's thread.
+        observer: told of every batch that was answered, on the thread that ran it.
     """
 
-    def __init__(self, analyzer: Analyzer, *, max_batch: int = 8) -> None:
+    def __init__(
+        self, analyzer: Analyzer, *, max_batch: int = 8, transcribes: bool = False
+    ) -> None:
         self.observer: Observer | None = None
         self._analyzer = analyzer
         self._max_batch = max_batch
         # by kind, then by stream in the order of their turns
         self._waiting: dict[JobKind, dict[Hashable, _Line]] = {kind: {} for kind in _ORDER}
-        self._changed = threading.Condition()
+        self._alone = set(_TRANSCRIBED) if transcribes else {JobKind.PARTIAL_TRANSCRIPT}
+        self._lock = threading.Lock()
+        shares = [_TRANSCRIBED, (JobKind.PARTIAL,)] if transcribes else [_ORDER]
+        self._lanes = [_Lane(kinds, self._lock) for kinds in shares]
         self._closing = False
-        # a daemon: an interpreter that exits on an error must not hang on a model that computes
-        self._thread = threading.Thread(target=self._run, name="analysis", daemon=True)
+        # daemons: an interpreter that exits on an error must not hang on a model that computes
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name="analysis", daemon=True)
+            for lane in self._lanes
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Finish what runs, drop what waits, and end the thread."""
-        with self._changed:
+        """Finish what runs, drop what waits, and end the threads."""
+        with self._lock:
             self._closing = True
-            self._changed.notify()
-        self._thread.join()
+            for lane in self._lanes:
+                lane.changed.notify()
+        for thread in self._threads:
+            thread.join()
 
     def submit(
         self, job: AnalysisJob, deliver: Callable[[Outcome], None], stream: Hashable = None
     ) -> Ticket:
         """Hand in a job of `stream`."""
         ticket = Ticket(job, deliver, stream)
-        with self._changed:
+        with self._lock:
             lines = self._waiting[job.kind]
             if stream not in lines:
                 lines[stream] = _Line(deque(), time.perf_counter())
             lines[stream].tickets.append(ticket)
-            self._changed.notify()
+            next(lane for lane in self._lanes if job.kind in lane.kinds).changed.notify()
         return ticket
 
     def take_back(self, ticket: Ticket) -> bool:
         """Withdraw a job; False when it runs or ran already, and will be or was delivered."""
-        with self._changed:
+        with self._lock:
             lines = self._waiting[ticket.job.kind]
             line = lines.get(ticket.stream)
             if line is None or ticket not in line.tickets:
@@ -111,7 +136,7 @@ class AnalysisWorker:
 
     def waiting(self, kind: JobKind) -> int:
         """How many jobs of a kind wait."""
-        with self._changed:
+        with self._lock:
             return sum(len(line.tickets) for line in self._waiting[kind].values())
 
     def final_wait_s(self) -> float:
@@ -119,26 +144,30 @@ class AnalysisWorker:
 
         A stream that sends faster than real time waits behind itself; that does not count.
         """
-        with self._changed:
+        with self._lock:
             now_s = time.perf_counter()
             lines = self._waiting[JobKind.FINAL].values()
             return max((now_s - line.since_s for line in lines), default=0.0)
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
+    def _run(self, lane: _Lane) -> None:
+        while batch := self._next_batch(lane):
             self._answer(batch)
 
-    def _next_batch(self) -> list[Ticket]:
+    def _next_batch(self, lane: _Lane) -> list[Ticket]:
         """The next jobs to run together; empty when the worker is to end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing or any(self._waiting.values()))
-            if self._closing:
+
+        def next_kind() -> JobKind | None:
+            return next((kind for kind in lane.kinds if self._waiting[kind]), None)
+
+        with self._lock:
+            lane.changed.wait_for(lambda: self._closing or next_kind() is not None)
+            kind = next_kind()
+            if self._closing or kind is None:
                 return []
-            kind = next(kind for kind in _ORDER if self._waiting[kind])
             lines = self._waiting[kind]
             batch = [_take_turn(lines, next(iter(lines)))]
             bucket = _bucket(batch[0])
-            while len(batch) < self._max_batch and kind is not _ALONE:
+            while len(batch) < self._max_batch and kind not in self._alone:
                 fitting = [s for s, line in lines.items() if _bucket(line.tickets[0]) == bucket]
                 if not fitting:
                     break

@@ -15,10 +15,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Any
 
 from realtime_ser.core.events import EmotionFinal, Event, WarningEvent
 from realtime_ser.errors import AudioError, InferenceError, RealtimeSERError
 from realtime_ser.runtime.batching import AnalysisWorker, Outcome, Ticket
+from realtime_ser.runtime.inbox import inbox_of
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream
 from realtime_ser.types import SAMPLE_RATE_HZ
@@ -90,6 +92,7 @@ class LiveStream:
         self._intake = intake
         self._tell = tell
         self._loop = asyncio.get_running_loop()
+        self._inbox = inbox_of(self._loop)
         self._lock = threading.Lock()
         """Held by whoever touches the stream; seldom for more than a few milliseconds."""
         self._tickets: dict[int, Ticket] = {}
@@ -110,7 +113,7 @@ class LiveStream:
         at_s = time.perf_counter() if captured_at_s is None else captured_at_s
         for piece in _pieces(block):
             await self._has_room()
-            await self._loop.run_in_executor(self._intake, self._take, piece, at_s)
+            await self._listen(self._take, piece, at_s)
 
     async def finish(
         self, reason: str, error: RealtimeSERError | None = None, notice: Notice | None = None
@@ -121,7 +124,7 @@ class LiveStream:
             error: what ended it, if it did not end by itself.
             notice: something to be told before.
         """
-        await self._loop.run_in_executor(self._intake, self._end)
+        await self._listen(self._end)
         await self._finished.wait()
         with self._lock:
             self._tell(self._stream.closing(reason, error, notice))
@@ -142,7 +145,23 @@ class LiveStream:
             await self._room.wait()
             self._room.clear()
 
+    def _listen(self, work: Callable[..., None], *arguments: Any) -> asyncio.Future[None]:
+        """Have `work` done on a thread for intake; as `run_in_executor`, at half its cost."""
+        done = self._loop.create_future()
+        self._intake.submit(self._do, done, work, arguments)
+        return done
+
     # on the threads
+
+    def _do(
+        self, done: asyncio.Future[None], work: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        failure: Exception | None = None
+        try:
+            work(*arguments)
+        except Exception as error:  # whoever waits for the work raises it
+            failure = error
+        self._inbox.post(_settle, done, failure)
 
     def _take(self, block: AudioBlock, at_s: float) -> None:
         with self._lock:
@@ -188,11 +207,11 @@ class LiveStream:
             )
         events = self._stamped(session.events_received())
         if events or session.finished:
-            # a closed loop: the stream was abandoned, and nobody waits for what it says
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._pass_on, events, session.finished)
+            self._inbox.post(self._pass_on, events, session.finished)
 
     def _stamped(self, events: list[Event]) -> list[Event]:
+        if not events:
+            return []
         now_s = time.perf_counter()
         stamped = self._stream.stamped(events, now_s)
         finals = [event for event in stamped if isinstance(event, EmotionFinal)]
@@ -224,6 +243,15 @@ class LiveStream:
             self._tell(events)
         if finished:
             self._finished.set()
+
+
+def _settle(done: asyncio.Future[None], failure: Exception | None) -> None:
+    if done.done():
+        return  # nobody waits any more
+    if failure is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failure)
 
 
 async def run_live(

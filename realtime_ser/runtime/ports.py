@@ -30,7 +30,10 @@ class AudioBlock:
 
 
 class Analyzer(Protocol):
-    """Answers jobs. One instance a process, called from one thread at a time."""
+    """Answers jobs. One instance a process.
+
+    Called from one thread at a time, but for partials: these may come on a second one.
+    """
 
     def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
         """Answer `jobs` in their order; all are of one kind, and want estimates.

@@ -151,3 +151,25 @@ def test_it_is_known_how_much_waits_and_what_ran() -> None:
             done.get(timeout=30)
     assert ran == [(JobKind.PARTIAL, 1), (JobKind.FINAL, 2)]
     assert worker.final_wait_s() == 0.0
+
+
+def test_where_finals_are_transcribed_partials_do_not_wait_behind_them() -> None:
+    class Slow(GatedAnalyzer):
+        def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
+            if jobs[0].kind is JobKind.PARTIAL:
+                return [analysis_of(job) for job in jobs]
+            return super().analyze(jobs)
+
+    analyzer, done = Slow(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer, transcribes=True) as worker:
+        for number in range(3):
+            worker.submit(job(number, JobKind.FINAL), done.put, stream=number)
+        assert analyzer.started.wait(30)
+        worker.submit(job(3, JobKind.PARTIAL), done.put)
+        first = done.get(timeout=30)
+        assert isinstance(first, Analysis)
+        assert first.job_id == 3
+        analyzer.gate.set()
+        for _ in range(3):
+            done.get(timeout=30)
+    assert analyzer.batches == [[0], [1], [2]]
