@@ -137,7 +137,7 @@ class RecognitionServer:
         worker.observer = self._metrics.ran
         self._metrics.watch(
             sessions=lambda: self.open_sessions,
-            connections=lambda: len(self._connections),
+            connections=lambda: self.open_connections,
             waiting=worker.waiting,
             final_wait_s=worker.final_wait_s,
         )
@@ -255,7 +255,7 @@ class RecognitionServer:
                 if before is not None:
                     before.replace()
                     await before.done.wait()
-                await session.resume(opening.last_seq)
+                session.resume(opening.last_seq)
                 self._metrics.sessions_resumed.inc()
             has_all = await connection.run()
         finally:
@@ -271,6 +271,11 @@ class RecognitionServer:
     def open_sessions(self) -> int:
         """How many sessions go on, with a client or waiting for one to come back."""
         return sum(not session.finished for session in self._sessions.values())
+
+    @property
+    def open_connections(self) -> int:
+        """How many sessions have a client now."""
+        return len(self._connections)
 
     def _open(self, opening: Opening) -> ServerSession:
         """A new session.

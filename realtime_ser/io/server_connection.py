@@ -39,8 +39,11 @@ class Connection:
         """Carry messages until either side ends; whether the client has got all there was."""
         if not self._replaced:
             await self._carry()
-        self.done.set()
         websocket, session = self._websocket, self._session
+        has_told_all = not self._replaced and _succeeded(self._tasks[0])
+        if not has_told_all and self._client_is_done:
+            session.leave(await self._unread())
+        self.done.set()
         if self._replaced:
             await _close(websocket, CLOSE_POLICY, "the session was resumed elsewhere")
             return False
@@ -48,15 +51,26 @@ class Connection:
             fault = None if task.cancelled() else task.exception()
             if fault is not None and not isinstance(fault, ConnectionClosed | TimeoutError):
                 raise fault
-        sending, _ = self._tasks
-        if not sending.cancelled() and sending.exception() is None:
+        if has_told_all:
             await _close(websocket, session.close_code, session.close_reason)
             return websocket.close_code == session.close_code
-        if websocket.close_code in _CLEAN_CLOSES:
-            session.end("eof")
         # a client that takes nothing would not take part in closing either
         websocket.transport.abort()
         return False
+
+    @property
+    def _client_is_done(self) -> bool:
+        """Whether the client has closed in good order; the connection may be there for a while."""
+        closing = self._websocket.protocol.close_rcvd
+        return closing is not None and closing.code in _CLEAN_CLOSES
+
+    async def _unread(self) -> list[str | bytes]:
+        """What the client sent before its close frame, and nobody has read yet."""
+        unread: list[str | bytes] = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                unread.append(await self._websocket.recv())
+        return unread
 
     async def _carry(self) -> None:
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
@@ -92,6 +106,10 @@ class Connection:
                 session.receive_silence()
             else:
                 await session.receive(message)
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 async def refuse(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -103,7 +103,8 @@ class ServerSession:
         clock = ArrivalClock()
         self._stream = engine.new_stream(self.id, config.settings, clock)
         self._live = LiveStream(self._stream, clock, engine.worker, engine.intake, self._tell)
-        self._receiving: asyncio.Task[None] | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        """Works off the latest audio; may have to wait for the models, and outlive a connection."""
         self._finishing: asyncio.Task[None] | None = None
         self._tell(
             self._stream.opening(config, self.token, limits.resume_grace_s, limits.max_ahead_s)
@@ -119,28 +120,62 @@ class ServerSession:
     @property
     def can_resume(self) -> bool:
         """Whether there is anything that a client could come back for."""
-        return self._protocol.received_samples > 0
+        return self._protocol.received_samples > 0 or self._hearing is not None
 
     async def has_room(self) -> None:
-        """Wait until the client has taken enough of what it was told to send more."""
+        """Wait until the client has taken enough of what it was told to send more.
+
+        And until what came before is worked off, which an earlier connection may have left behind.
+        """
         while self._replay.unsent >= MAXIMUM_UNSENT:
             self._changed.clear()
             await self._changed.wait()
+        if self._hearing is not None:
+            await asyncio.wait([self._hearing])
 
     async def receive(self, message: str | bytes) -> None:
-        """Take a message.
+        """Take a message; there must be room.
 
         It is worked off also when the caller is cancelled: what has been received has.
         """
-        self._receiving = asyncio.create_task(self._receive(message))
-        await asyncio.shield(self._receiving)
+        action = self._understood(message)
+        if isinstance(action, Heard):
+            self._hearing = asyncio.create_task(self._hear(action))
+            await asyncio.shield(self._hearing)
+        elif action is not None:
+            self._act(action)
 
-    async def _receive(self, message: str | bytes) -> None:
+    def leave(self, rest: Sequence[str | bytes]) -> None:
+        """Note that the client has closed in good order; `rest` it had sent before."""
+        if rest or (self._hearing is not None and not self._hearing.done()):
+            self._hearing = asyncio.create_task(self._leave(rest, self._hearing))
+        else:
+            self.end("eof")
+
+    async def _leave(self, rest: Sequence[str | bytes], before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        for message in rest:
+            action = self._understood(message)
+            if isinstance(action, Heard):
+                await self._hear(action)
+            elif action is not None:
+                self._act(action)
+        self.end("eof")
+
+    def _understood(self, message: str | bytes) -> Action | None:
         try:
-            action = self._protocol.receive(message, time.monotonic())
-            if action is not None:
-                await self._act(action)
-        except (RemoteProtocolError, AudioError) as error:
+            return self._protocol.receive(message, time.monotonic())
+        except RemoteProtocolError as error:
+            self.end("error", error)
+            return None
+
+    async def _hear(self, heard: Heard) -> None:
+        rate_hz = self._protocol.config.options.sample_rate_hz
+        self._metrics.audio_seconds.inc(len(heard.samples) / rate_hz)
+        try:
+            await self._live.feed(AudioBlock(heard.samples, rate_hz))
+        except AudioError as error:
             self.end("error", error)
 
     def receive_silence(self) -> None:
@@ -150,12 +185,8 @@ class ServerSession:
         except RemoteProtocolError as error:
             self.end("error", error)
 
-    async def _act(self, action: Action) -> None:
+    def _act(self, action: Configured | Pinged | Ended) -> None:
         match action:
-            case Heard(samples):
-                rate_hz = self._protocol.config.options.sample_rate_hz
-                self._metrics.audio_seconds.inc(len(samples) / rate_hz)
-                await self._live.feed(AudioBlock(samples, rate_hz))
             case Configured(config):
                 self._tell([self._stream.update(config)])
             case Pinged(id):
@@ -229,15 +260,12 @@ class ServerSession:
         self._changed.set()
         return event
 
-    async def resume(self, last_seq: int) -> None:
+    def resume(self, last_seq: int) -> None:
         """Begin anew on another connection, after the event `last_seq`.
 
         Raises:
             RemoteProtocolError: that cannot be done without loss.
         """
-        if self._receiving is not None:
-            # what the last connection brought is in before the client is told how much is
-            await asyncio.wait([self._receiving])
         resumed = SessionResumed(
             audio_end=self._position,
             session_id=self.id,

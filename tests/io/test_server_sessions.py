@@ -146,6 +146,25 @@ def test_what_a_client_did_not_wait_for_can_be_read_later(engine: GatedEngine) -
     run(engine, scenario)
 
 
+@pytest.mark.parametrize("size", [3200, 60_000])
+def test_what_was_sent_before_a_close_is_heard_to_its_end(size: int) -> None:
+    """However fast the client comes back for it, and whatever it is told meanwhile."""
+
+    async def scenario(served: Served) -> None:
+        async with connect(served.address) as websocket:
+            created = await read(websocket)
+            for piece in pieces(PCM, size):
+                await websocket.send(piece)
+        assert websocket.close_code == 1000
+        heard = await talk(f"{served.address}?resume={created['resume_token']}", [PCM])
+        assert heard.one("session.closed")["audio_seconds"] == pytest.approx(len(LINE) * 0.03)
+        assert heard.one("session.closed")["reason"] == "eof"
+        assert_same(heard.events, (await whole(served)).events)
+
+    with GatedEngine(partial_interval_ms=30, partial_first_ms=30) as engine:
+        run(engine, scenario)
+
+
 def test_who_does_not_come_back_is_given_up(engine: GatedEngine) -> None:
     async def scenario(served: Served) -> None:
         async with connect(served.address) as websocket:
@@ -158,6 +177,66 @@ def test_who_does_not_come_back_is_given_up(engine: GatedEngine) -> None:
         assert heard.one("error")["code"] == "resume_unknown"
 
     run(engine, scenario, resume_grace_s=0.0)
+
+
+def test_nobody_comes_back_to_a_session_that_was_given_up() -> None:
+    """It goes on until what was said has been analysed, with nobody to tell it to."""
+
+    async def scenario(served: Served) -> None:
+        async with connect(served.address) as websocket:
+            created = await read(websocket)
+            await websocket.send(PCM)
+            await asyncio.to_thread(engine.started.wait)
+            await drop(websocket)
+        await until(lambda: not served.server.open_connections)
+        heard = await talk(f"{served.address}?resume={created['resume_token']}", [])
+        assert heard.one("error")["code"] == "resume_unknown"
+        assert served.open_sessions == 1
+        engine.gate.set()
+        await until(lambda: not served.open_sessions)
+
+    with GatedEngine(is_open=False, speculation=False) as engine:
+        run(engine, scenario, resume_grace_s=0.0)
+
+
+def test_a_client_that_comes_back_does_not_wait_for_audio_that_nobody_takes_in_yet() -> None:
+    """More utterances wait for their finals than the server lets wait: the rest stays outside."""
+    line = "." * 20 + ("#" * 20 + "." * 20) * 12
+    pcm = audio(line).astype("<i2").tobytes()
+    many = pieces(pcm, SECOND)
+
+    async def scenario(served: Served) -> None:
+        heard = Heard()
+        async with connect(served.address) as websocket:
+            created = await read(websocket)
+            sending = asyncio.create_task(send_all(websocket, many))
+            while (event := await read(websocket)).get("utterance_id") != 7:
+                heard.events.append(event)
+            heard.events.append(event)
+            await asyncio.to_thread(engine.started.wait)
+            await drop(websocket)
+            await sending
+        resume = f"{served.address}?resume={created['resume_token']}"
+        for _ in range(3):  # and drops again, and again
+            async with connect(f"{resume}&last_seq={heard.events[-1]['seq']}") as websocket:
+                resumed = await read(websocket)
+                assert resumed["type"] == "session.resumed"
+                assert 0 < resumed["received_samples"] < len(pcm) // 2
+                await websocket.send(pcm[2 * resumed["received_samples"] :][:SECOND])
+                await drop(websocket)
+        async with connect(f"{resume}&last_seq={heard.events[-1]['seq']}") as websocket:
+            resumed = await read(websocket)
+            rest = pcm[2 * resumed["received_samples"] :]
+            sending = asyncio.create_task(send_all(websocket, [*pieces(rest, SECOND), CLOSE]))
+            engine.gate.set()
+            await read_all(websocket, heard)
+            await sending
+        assert finals(heard.events) == list(range(12))
+        assert heard.one("session.closed")["audio_seconds"] == pytest.approx(len(line) * 0.03)
+        assert_same(heard.events, (await talk(served.address, [*many, CLOSE])).events)
+
+    with GatedEngine(is_open=False, speculation=False, partials=False) as engine:
+        run(engine, scenario)
 
 
 @pytest.mark.parametrize("last_seq", [99, 5])
