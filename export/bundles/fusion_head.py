@@ -17,13 +17,15 @@ All take the inputs of the bundle contract. A text may be missing; then its embe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+
+from realtime_ser.models.bundle_description import AFFECT_LABELS
 
 from ..errors import ExportError
 from .recipe_description import FusionRecipe
@@ -179,8 +181,18 @@ def _shapes(tensors: Mapping[str, tuple[int, ...]]) -> str:
     )
 
 
-def export_head(head: nn.Module, audio_width: int, text_width: int, path: Path) -> None:
-    """Write the head as an ONNX graph with a free batch axis."""
+def export_head(
+    head: nn.Module,
+    audio_width: int,
+    text_width: int,
+    path: Path,
+    outputs: Sequence[str] = ("logits",),
+) -> None:
+    """Write the head as an ONNX graph with a free batch axis.
+
+    Args:
+        outputs: what it returns, in order: logits alone, or logits and affect.
+    """
     head.eval()
     example = [torch.zeros(2, audio_width)]
     names = ["audio_embedding"]
@@ -199,19 +211,50 @@ def export_head(head: nn.Module, audio_width: int, text_width: int, path: Path) 
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
-            output_names=["logits"],
-            dynamic_axes={name: {0: "batch"} for name in (*names, "logits")},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in (*names, *outputs)},
         )
     onnx.checker.check_model(str(path), full_check=True)
 
 
 def describe_head(
-    labels: tuple[str, ...], audio_width: int, text_width: int, parameters: int
+    labels: tuple[str, ...],
+    audio_width: int,
+    text_width: int,
+    parameters: int,
+    *,
+    affect: bool = False,
 ) -> dict[str, Any]:
-    """The fusion part of `bundle.json`."""
+    """The fusion part of `bundle.json`.
+
+    Args:
+        affect: whether it gives valence, arousal and dominance, 0..1, too.
+    """
     inputs: dict[str, list[Any]] = {"audio_embedding": ["batch", audio_width]}
     if text_width:
         inputs |= {"text_embedding": ["batch", text_width], "text_present": ["batch"]}
+    outputs = [
+        {
+            "name": "logits",
+            "role": "logits",
+            "dtype": "float32",
+            "shape": ["batch", len(labels)],
+            "unit": "nat",
+            "labels": list(labels),
+        }
+    ]
+    if affect:
+        outputs.append(
+            {
+                "name": "affect",
+                "role": "affect",
+                "dtype": "float32",
+                "shape": ["batch", len(AFFECT_LABELS)],
+                "unit": "none",
+                "labels": list(AFFECT_LABELS),
+                "range": [0.0, 1.0],
+            }
+        )
     return {
         "name": "fusion",
         "file": "fusion/model.onnx",
@@ -226,14 +269,5 @@ def describe_head(
             }
             for name, shape in inputs.items()
         ],
-        "outputs": [
-            {
-                "name": "logits",
-                "role": "logits",
-                "dtype": "float32",
-                "shape": ["batch", len(labels)],
-                "unit": "nat",
-                "labels": list(labels),
-            }
-        ],
+        "outputs": outputs,
     }

@@ -149,6 +149,24 @@ def use_as_embedding(model: onnx.ModelProto, output: str, embedding: str) -> Non
     graph.output.append(copied)
 
 
+def widen_embedding(model: onnx.ModelProto, embedding: str, others: Sequence[str]) -> None:
+    """Let the output `embedding` be itself and other outputs side by side, for fusion heads.
+
+    All are [batch, width] in float32. Changes `model`; the output keeps its name.
+    """
+    graph = model.graph
+    own = rename_output(graph, embedding)
+    graph.node.append(
+        helper.make_node("Concat", [own, *others], [embedding], f"{embedding}_with_outputs", axis=1)
+    )
+    shapes = {
+        value.name: value.type.tensor_type.shape
+        for value in graph.output
+        if value.name in (embedding, *others)
+    }
+    shapes[embedding].dim[1].dim_value = sum(shape.dim[1].dim_value for shape in shapes.values())
+
+
 def rename_output(graph: onnx.GraphProto, output: str) -> str:
     """Give the tensor behind a graph output another name, wherever it is used; returns that."""
     taken = {name for node in graph.node for name in (*node.input, *node.output)}

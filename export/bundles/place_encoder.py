@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_ser.models.bundle_description import AFFECT_LABELS
+
 from ..encoder_folder import (
     GRAPH_FILE,
     PRECISIONS,
@@ -22,7 +24,13 @@ from ..encoder_folder import (
 from ..errors import ExportError
 from ..graphs.served import ServedEncoder
 from .golden import GoldenInput
-from .label_mapping import LabelMapping, append_mapping, map_labels, use_as_embedding
+from .label_mapping import (
+    LabelMapping,
+    append_mapping,
+    map_labels,
+    use_as_embedding,
+    widen_embedding,
+)
 from .recipe_description import PartRecipe
 
 Floats = NDArray[np.float32]
@@ -142,6 +150,7 @@ def place(part: PartRecipe, folder: Path, draft: Path, labels: Sequence[str]) ->
     if part.head == "regression" and affect:
         _check_affect(part, record, affect)
         outputs.append(affect)
+    others = _side_by_side(part, record)
     if part.embedding == "logits":
         name = embedding["name"] if embedding else "embedding"
         shape = ["batch", len(labels)]
@@ -149,16 +158,46 @@ def place(part: PartRecipe, folder: Path, draft: Path, labels: Sequence[str]) ->
             {"name": name, "role": "embedding", "dtype": "float32", "shape": shape, "unit": "nat"}
         )
     elif embedding:
-        outputs.append(embedding)
+        # The logits are as wide as the bundle has labels by now.
+        wider = [len(labels) if o["role"] == "logits" else o["shape"][1] for o in others]
+        shape = ["batch", embedding["shape"][1] + sum(wider)]
+        outputs.append({**embedding, "shape": shape})
     target = draft / part.name
     target.mkdir()
-    _write_graph(folder, target, [output["name"] for output in outputs], part, mapping)
+    names = [output["name"] for output in outputs]
+    _write_graph(folder, target, names, part, mapping, [other["name"] for other in others])
     entry = {"name": part.name, **record.part, "outputs": outputs}
     entry["file"] = f"{part.name}/{GRAPH_FILE}"
     if part.modality == "text":
         shutil.copyfile(folder / record.part["tokenizer"], target / TOKENIZER_FILE)
         entry["tokenizer"] = f"{part.name}/{TOKENIZER_FILE}"
     return Placed(part, folder, record, entry, mapping)
+
+
+def _side_by_side(part: PartRecipe, record: EncoderRecord) -> list[Mapping[str, Any]]:
+    """The outputs that stand behind the pooled hidden states where the embedding is all there is.
+
+    Raises:
+        ExportError: affect is not in the order and range that whoever reads columns counts on.
+    """
+    if part.embedding != "all":
+        return []
+    embedding, logits, affect = (
+        _output(record, role) for role in ("embedding", "logits", "affect")
+    )
+    if embedding is None or logits is None:
+        raise ExportError(
+            f"part {part.name}: {record.source.model} lacks logits or an embedding; "
+            'embedding = "all" needs both'
+        )
+    if affect is None:
+        return [logits]
+    if tuple(affect["labels"]) != AFFECT_LABELS or list(affect["range"]) != [0, 1]:
+        raise ExportError(
+            f"part {part.name}: {record.source.model} gives {', '.join(affect['labels'])} in "
+            f'{affect["range"]}; embedding = "all" needs {", ".join(AFFECT_LABELS)} in 0..1'
+        )
+    return [logits, affect]
 
 
 def _output(record: EncoderRecord, role: str) -> Mapping[str, Any] | None:
@@ -180,7 +219,7 @@ def _map(
         part.labels,
         part.dropped,
         f"part {part.name}: {record.source.model}",
-        in_bundle_order=part.embedding == "logits",
+        in_bundle_order=part.embedding != "pooled",
     )
 
 
@@ -203,6 +242,7 @@ def _write_graph(
     outputs: Sequence[str],
     part: PartRecipe,
     mapping: LabelMapping | None,
+    others: Sequence[str],
 ) -> None:
     import onnx
 
@@ -215,12 +255,14 @@ def _write_graph(
         append_mapping(model, logits, mapping)
     if part.embedding == "logits":
         use_as_embedding(model, logits, outputs[1])
+    if others:
+        widen_embedding(model, outputs[1], others)
     kept = [value for value in model.graph.output if value.name in outputs]
     changed = len(kept) < len(model.graph.output)
     if changed:
         del model.graph.output[:]
         model.graph.output.extend(kept)
-    if changed or part.embedding == "logits" or (mapping and not mapping.renames_only):
+    if changed or part.embedding != "pooled" or (mapping and not mapping.renames_only):
         onnx.save(model, str(target / GRAPH_FILE))
         onnx.checker.check_model(str(target / GRAPH_FILE))
 
@@ -245,6 +287,13 @@ def expected_outputs(
         elif output["role"] == "embedding" and placed.part.embedding == "logits":
             assert mapped is not None
             values[name] = mapped[0]
+        elif output["role"] == "embedding" and placed.part.embedding == "all":
+            assert mapped is not None
+            others = [
+                mapped if other["role"] == "logits" else own[other["name"]]
+                for other in _side_by_side(placed.part, placed.record)
+            ]
+            values[name] = np.concatenate([own[name], *others], axis=1)[0]
         else:
             values[name] = own[name][0]
     return values

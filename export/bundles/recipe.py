@@ -169,8 +169,8 @@ def _part(table: _RecipeTable, modality: str, labels: tuple[str, ...]) -> PartRe
         _check_regression(part, table)
     elif part.range is not None:
         table.fail("range", f'is for head = "regression", not {part.head!r}')
-    if part.head != "classification" and part.embedding == "logits":
-        table.fail("embedding", 'is logits, which only head = "classification" gives')
+    if part.head != "classification" and part.embedding != "pooled":
+        table.fail("embedding", f'is {part.embedding}; only head = "classification" gives logits')
     return part
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HEADS = ("none", "classification", "regression")
-EMBEDDINGS = ("pooled", "logits")
+EMBEDDINGS = ("pooled", "logits", "all")
 FUSIONS = ("mean", "maximum", "concatenation")
 ACTIVATIONS = ("none", "relu")
 
@@ -33,7 +33,8 @@ class PartRecipe:
         labels: label of the model to label of the bundle.
         dropped: labels of the model that the bundle has none for.
         range: what 0 and 1 of affect are in the model's own numbers; of regression heads.
-        embedding: what a fusion head gets: the pooled hidden states, or the logits.
+        embedding: what a fusion head gets: the pooled hidden states, the logits, or all there is:
+            pooled hidden states, logits and, where the encoder gives it, affect, side by side.
     """
 
     name: str

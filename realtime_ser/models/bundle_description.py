@@ -126,6 +126,19 @@ class AffectRule:
 
 
 @dataclass(frozen=True, slots=True)
+class AffectPart:
+    """Affect as a part gives it, with word of how it comes to it.
+
+    Attributes:
+        part: name of a part with an output of role affect.
+        source: what it was made from.
+    """
+
+    part: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataUse:
     """One data set behind the weights."""
 
@@ -189,7 +202,7 @@ class BundleDescription:
         languages: ISO 639-1 codes of the speech it was made for.
         labels: the emotions, in the order that everything outside the bundle sees.
         fusion: joins the experts; None averages their calibrated probabilities.
-        affect: None when a graph gives affect itself.
+        affect: a rule, or where it comes from; None when graphs give it and nothing is said of how.
         files: by POSIX path relative to the bundle; `bundle.json` itself is not among them.
     """
 
@@ -204,7 +217,7 @@ class BundleDescription:
     text: tuple[TextPart, ...]
     fusion: Part | None
     calibration: Calibration
-    affect: AffectRule | None
+    affect: AffectRule | AffectPart | None
     metrics: tuple[Metric, ...]
     golden: GoldenSpec
     files: Mapping[str, FileRecord]

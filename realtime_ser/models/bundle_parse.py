@@ -12,6 +12,7 @@ from realtime_ser.errors import BundleFormatError
 from realtime_ser.models.bundle_description import (
     AFFECT_LABELS,
     FORMAT_VERSION,
+    AffectPart,
     AffectRule,
     AudioPart,
     Batching,
@@ -101,8 +102,11 @@ def _calibration(table: Table) -> Calibration:
     return calibration
 
 
-def _affect(table: Table, labels: tuple[str, ...]) -> AffectRule:
-    table.one_of("method", ("label_centroids",))
+def _affect(table: Table, labels: tuple[str, ...]) -> AffectRule | AffectPart:
+    if table.one_of("method", ("label_centroids", "part")) == "part":
+        given = AffectPart(table.text("part"), table.text("source"))
+        table.done()
+        return given
     centroids = table.table("centroids")
     if set(centroids.names()) != set(labels):
         table.fail("centroids", f"must name exactly the labels {', '.join(labels)}")
@@ -309,11 +313,17 @@ def _check_fusion(description: BundleDescription, parts: Table) -> None:
 def _check_affect(description: BundleDescription, root: Table) -> None:
     # Text may be missing, so its affect alone is not enough.
     heads = [*description.audio, *([description.fusion] if description.fusion else [])]
-    from_graph = any(part.output(Role.AFFECT) for part in heads)
-    if description.affect is None and not from_graph:
+    giving = [part.name for part in heads if part.output(Role.AFFECT)]
+    if description.affect is None and not giving:
         root.fail("affect", "is null, and neither audio nor fusion has an output of role affect")
-    if description.affect is not None and any(p.output(Role.AFFECT) for p in description.parts):
-        root.fail("affect", "must be null when a part has an output of role affect")
+    if isinstance(description.affect, AffectPart) and description.affect.part not in giving:
+        root.fail(
+            "affect.part", "must name an audio or fusion part that has an output of role affect"
+        )
+    if isinstance(description.affect, AffectRule) and any(
+        part.output(Role.AFFECT) for part in description.parts
+    ):
+        root.fail("affect", "must be null or of method part when a part gives affect itself")
 
 
 def _check_files(description: BundleDescription, root: Table) -> None:

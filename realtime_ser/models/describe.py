@@ -10,6 +10,7 @@ from pathlib import Path
 from realtime_ser.errors import ModelUnavailableError
 from realtime_ser.models.bundle import Bundle
 from realtime_ser.models.bundle_description import (
+    AffectRule,
     AudioPart,
     BundleDescription,
     DataUse,
@@ -101,8 +102,10 @@ def _part(part: Part, description: BundleDescription) -> str:
 
 
 def _affect(description: BundleDescription) -> str:
-    if description.affect:
+    if isinstance(description.affect, AffectRule):
         return f"from the emotions, by label centroids ({description.affect.source})"
+    if description.affect:
+        return f"from {description.affect.part} ({description.affect.source})"
     giving = [part.name for part in description.parts if part.output(Role.AFFECT)]
     return f"directly, from {', '.join(giving)}"
 

@@ -361,7 +361,7 @@ def test_a_broken_rule_of_fusion_is_named(tiny_bundle: Write, edit: Edit, messag
 
 def test_affect_comes_from_one_place_only(tiny_bundle: Write) -> None:
     rule = {"method": "label_centroids", "centroids": tiny.CENTROIDS, "source": "made up"}
-    with pytest.raises(BundleFormatError, match="must be null when a part has an output of role"):
+    with pytest.raises(BundleFormatError, match="null or of method part when a part gives"):
         load_bundle(tiny_bundle(affect_output=True, edit=put("affect", value=rule)))
     falling = put(*AUDIO, "outputs", 2, "range", value=[7, 1])
     with pytest.raises(BundleFormatError, match="range: must rise"):
