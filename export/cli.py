@@ -10,10 +10,10 @@ from realtime_ser.errors import RealtimeSERError
 from realtime_ser.version import __version__
 
 from .errors import ExportError
-from .verbs import audio, bundle, precision, runs, text, train, transcriber
+from .verbs import audio, bundle, precision, reproduce, runs, text, train, transcriber
 
 # Each adds its verbs with `add_verbs` and imports what is heavy only when one of them runs.
-_REGISTRY = (audio, text, precision, bundle, runs, train, transcriber)
+_REGISTRY = (audio, text, precision, bundle, runs, reproduce, train, transcriber)
 
 _DESCRIPTION = """\
 Models in, verified bundles out. A bundle is the folder that `realtime-ser` serves.
@@ -32,7 +32,10 @@ exit codes: 0 done, 1 a comparison failed, 2 usage, 4 model, 130 interrupted
 # What the [export] extra brings; any other module that is missing is a bug of ours.
 _EXTRA = {
     "jiwer",
+    "librosa",
+    "lightgbm",
     "matplotlib",
+    "noisereduce",
     "onnx",
     "onnxruntime",
     "onnxscript",
@@ -44,6 +47,7 @@ _EXTRA = {
     "torch",
     "torchmetrics",
     "transformers",
+    "xgboost",
 }
 _USAGE, _MODEL, _INTERRUPTED = 2, 4, 130
 

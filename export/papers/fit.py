@@ -1,0 +1,183 @@
+"""One training loop for the networks of all papers: epochs, early stopping, and going on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor, nn
+
+from ..errors import ExportError
+from ..training.checkpoints import restore_progress, save_atomically, save_progress
+from ..training.metrics import unweighted_recall
+
+Indices = NDArray[np.int64]
+Inputs = Callable[[Indices], tuple[Tensor, ...]]
+"""The network's arguments for some clips; the first axis of each counts them."""
+
+OPTIMISERS = ("adam", "adamw", "rmsprop")
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How a network is trained.
+
+    Attributes:
+        epochs: at most.
+        batch_size: clips at once.
+        learning_rate: at the start, after the warm-up.
+        optimiser: one of `OPTIMISERS`.
+        weight_decay: of the optimiser.
+        accumulate: batches a step.
+        warmup_steps: over which the rate rises from 0; it then falls to 0 along a line, as
+            transformers' Trainer has it by default. 0 for neither.
+        decay: the rate is multiplied with exp(-decay) every epoch, down to 1e-5; 0 for never.
+        patience: epochs without a better dev figure after which it stops; 0 for never.
+        weigh_classes: weigh the loss by the inverse of the class's share.
+        seed: of the order and of dropout.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimiser: str = "adam"
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    warmup_steps: int = 0
+    decay: float = 0.0
+    patience: int = 0
+    weigh_classes: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise ExportError(
+                f"there is no optimiser {self.optimiser!r}; use one of {', '.join(OPTIMISERS)}"
+            )
+
+
+def fit(
+    network: nn.Module,
+    inputs: Inputs,
+    labels: Indices,
+    train: Indices,
+    dev: Indices,
+    settings: FitSettings,
+    folder: Path,
+    title: str,
+) -> None:
+    """Train the network and leave it with the weights of the epoch that was best on dev.
+
+    Goes on where it was stopped: `folder` holds last.pt and best.pt, written after every epoch.
+
+    Args:
+        inputs: see `Inputs`.
+        labels: int64 [n] of all clips.
+        train, dev: places among the n.
+        title: of the progress bar.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    learnt = [weight for weight in network.parameters() if weight.requires_grad]
+    if not learnt:
+        return
+    optimiser = _optimiser(learnt, settings)
+    steps = math.ceil(len(train) / settings.batch_size / settings.accumulate) * settings.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: _rate(step, steps, settings)
+    )
+    loss = nn.CrossEntropyLoss(_class_weights(labels[train]) if settings.weigh_classes else None)
+    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    known = restore_progress(folder / "last.pt", parts) or {"epoch": 0, "best": -1.0, "at": 0}
+    epoch, best, at = int(known["epoch"]), float(known["best"]), int(known["at"])
+    while epoch < settings.epochs and not (settings.patience and epoch - at >= settings.patience):
+        # The order depends on the epoch alone, so that a run that was stopped has the same.
+        rng = np.random.default_rng([settings.seed, epoch])
+        torch.manual_seed(settings.seed * 10_007 + epoch)
+        network.train()
+        _epoch(network, inputs, labels, rng.permutation(train), settings, loss, optimiser, schedule,
+               f"{title}, epoch {epoch + 1} of {settings.epochs}")  # fmt: skip
+        if settings.decay:
+            factor = math.exp(-settings.decay * (epoch + 1))
+            for group in optimiser.param_groups:
+                group["lr"] = max(settings.learning_rate * factor, 1e-5)
+        epoch += 1
+        scores = predict(network, inputs, dev, settings.batch_size)
+        recall = unweighted_recall(scores.argmax(1), labels[dev]) if len(dev) else float(epoch)
+        if recall > best:
+            best, at = recall, epoch
+            save_atomically(network.state_dict(), folder / "best.pt")
+        save_progress(folder / "last.pt", parts, {"epoch": epoch, "best": best, "at": at})
+    network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+    network.eval()
+
+
+def predict(network: nn.Module, inputs: Inputs, clips: Indices, batch_size: int) -> NDArray:  # type: ignore[type-arg]
+    """Scores float32 [n, labels] of some clips."""
+    network.eval()
+    size = max(batch_size, 32)
+    with torch.no_grad():
+        parts = [
+            network(*inputs(clips[start : start + size])).numpy()
+            for start in range(0, len(clips), size)
+        ]
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def rows_of(*arrays: NDArray[np.float32]) -> Inputs:
+    """`Inputs` that are rows of arrays in memory."""
+    tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays]
+    return lambda clips: tuple(tensor[torch.from_numpy(clips)] for tensor in tensors)
+
+
+def _epoch(
+    network: nn.Module,
+    inputs: Inputs,
+    labels: Indices,
+    order: Indices,
+    settings: FitSettings,
+    loss: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    title: str,
+) -> None:
+    size = settings.batch_size
+    # A last batch of one clip has no variance for batch normalisation to divide by.
+    starts = [start for start in range(0, len(order), size) if len(order) - start > 1]
+    optimiser.zero_grad()
+    for count, start in enumerate(track(starts, title, transient=True), 1):
+        clips = order[start : start + size]
+        scores = network(*inputs(clips))
+        (loss(scores, torch.from_numpy(labels[clips])) / settings.accumulate).backward()
+        if count % settings.accumulate == 0 or count == len(starts):
+            optimiser.step()
+            optimiser.zero_grad()
+            if settings.warmup_steps:
+                schedule.step()
+
+
+def _optimiser(weights: Sequence[Tensor], settings: FitSettings) -> torch.optim.Optimizer:
+    made = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
+    return made[settings.optimiser](
+        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+
+
+def _rate(step: int, steps: int, settings: FitSettings) -> float:
+    # A warm-up that is longer than the whole training would never reach the rate.
+    warmup = min(settings.warmup_steps, steps // 4)
+    if not settings.warmup_steps:
+        return 1.0
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (steps - step) / max(1, steps - warmup))
+
+
+def _class_weights(labels: Indices) -> Tensor:
+    counts = np.maximum(np.bincount(labels), 1)
+    return torch.from_numpy((len(labels) / (len(counts) * counts)).astype(np.float32))
