@@ -77,17 +77,22 @@ def sampling_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
 
 
 class NoiseSpectra:
-    """Spectra of non-speech, one every 5 ms, cut from at random: computed and recorded sounds."""
+    """Spectra of non-speech, one every 5 ms, cut from at random.
+
+    Computed and recorded sounds are drawn equally often, however few were recorded.
+    """
 
     def __init__(self, recordings: Sequence[NDArray[np.float32]], computed: int, seed: int) -> None:
         made_up = NoiseBank(seed, computed).sounds
+        self.groups = [g for g in (len(made_up), len(recordings)) if g]
         parts = [spectra(sound) for sound in [*made_up, *recordings]]
         self.log_power = np.concatenate(parts)
         self.offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
 
     def draw(self, frames: int, rng: np.random.Generator) -> Rows:
         """Rows of one stretch of one sound, int64 [frames]; a short sound is repeated."""
-        sound = int(rng.integers(len(self.offsets) - 1))
+        group = int(rng.integers(len(self.groups)))
+        sound = sum(self.groups[:group]) + int(rng.integers(self.groups[group]))
         first, end = int(self.offsets[sound]), int(self.offsets[sound + 1])
         start = int(rng.integers(end - first))
         return first + (start + 2 * np.arange(frames)) % (end - first)
