@@ -28,6 +28,8 @@ from .subjects import Subject
 FORMAT_VERSION = 1
 FILE = "metrics.json"
 GIVEN, MISSING, NONE = "given", "missing", "not read"
+# Resampling one or two voices says nothing about new ones.
+_FEWEST_SPEAKERS = 4
 _WEAK, _STRONG = ("low", "normal"), ("high", "strong")
 
 Document = dict[str, Any]
@@ -161,7 +163,11 @@ def corpus_figures(predictions: Predictions, clips: Sequence[Clip]) -> Document:
         "classes": len(np.unique(right)),
         "speakers": len(set(speakers)),
         "unweighted_average_recall": asdict(metrics.recall_interval(inside, right)),
-        "over_speakers": asdict(metrics.recall_interval(inside, right, speakers)),
+        "over_speakers": (
+            asdict(metrics.recall_interval(inside, right, speakers))
+            if len(set(speakers)) >= _FEWEST_SPEAKERS
+            else None
+        ),
         "weighted_accuracy": metrics.weighted_accuracy(inside, right),
         "macro_f1": metrics.macro_f1(inside, right),
         "area_under_curve": metrics.area_under_curve(probabilities, right),
@@ -175,7 +181,8 @@ def corpus_figures(predictions: Predictions, clips: Sequence[Clip]) -> Document:
 
 
 def _within(scores: Floats, allowed: Flags) -> Labels:
-    return metrics.restricted(scores, allowed).argmax(1)
+    answers: Labels = metrics.restricted(scores, allowed).argmax(1)
+    return answers
 
 
 def _served(predictions: Predictions, truth: Labels) -> Document:

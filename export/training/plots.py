@@ -96,7 +96,11 @@ def _reliability(documents: Mapping[str, Document]) -> Figure:
         error = document["pooled"]["calibration_error"]
         label = f"{name} ECE {error:.3f}".strip()
         confidence = [row["confidence"] for row in bins]
-        axis.plot(confidence, [row["accuracy"] for row in bins], marker="o", label=label)
+        accuracy = [row["accuracy"] for row in bins]
+        (line,) = axis.plot(confidence, accuracy, label=label)
+        # As large as the share of the clips: a bin of three says little.
+        areas = [400 * row["count"] / document["pooled"]["count"] for row in bins]
+        axis.scatter(confidence, accuracy, s=areas, color=line.get_color(), zorder=3)
     axis.set_xlabel("confidence")
     axis.set_ylabel("share of right answers")
     axis.set_xlim(0, 1)
@@ -117,7 +121,7 @@ def _early(lines: Mapping[str, Document]) -> Figure:
     axis.set_xticks(range(len(names)), names)
     axis.set_xlabel("seconds of speech heard")
     axis.set_ylabel("UA, %")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 100)
     if lines:
         axis.legend(fontsize=7)
     return figure

@@ -132,11 +132,10 @@ def check_leak(clips: Sequence[Clip], split: Split) -> None:
 
 
 def _given(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
-    sides = {
-        side: _where(clip.split == side and clip.corpus in protocol.corpora for clip in clips)
-        for side in ("train", "dev", "test")
-    }
-    return [Split("given", **sides)]
+    def side(name: str) -> Indices:
+        return _where(clip.split == name and clip.corpus in protocol.corpora for clip in clips)
+
+    return [Split("given", side("train"), side("dev"), side("test"))]
 
 
 def _stratified(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
@@ -153,8 +152,11 @@ def _stratified(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
         test.append(members[:to_test])
         dev.append(members[to_test:to_dev])
         train.append(members[to_dev:])
-    sides = [np.sort(np.concatenate(parts)).astype(np.int64) for parts in (train, dev, test)]
-    return [Split("stratified", *sides, speaker_dependent=True)]
+
+    def side(parts: Sequence[Indices]) -> Indices:
+        return np.sort(np.concatenate(parts)).astype(np.int64)
+
+    return [Split("stratified", side(train), side(dev), side(test), speaker_dependent=True)]
 
 
 def _speaker_folds(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:

@@ -26,8 +26,8 @@ def report(document: Document) -> str:
         f"{text[subject['text']]}. Measured through the exported graphs.",
         corpora_table(document),
         "UA is the mean recall of the classes, answers restricted to the labels of the corpus, "
-        "with its 95 % bootstrap interval over clips and, wider, over speakers; *as served*, all "
-        "labels may be the answer. " + _mean_line(document),
+        "with its 95 % bootstrap interval over clips and, from four speakers on, over speakers; "
+        "*as served*, all labels may be the answer. " + _mean_line(document),
         "## After how much speech\n\n" + "\n".join(_early_rows(document)),
         "## All test clips together, as served\n\n" + "\n".join(_pooled_lines(document)),
     ]
@@ -60,13 +60,13 @@ def corpora_table(document: Document) -> str:
             rows.append(f"| {title(name)} | {found['count']} | 0 | | | | | | | |")
             continue
         clips, speakers = found["unweighted_average_recall"], found["over_speakers"]
-        area = found["area_under_curve"]
+        area, heard = found["area_under_curve"], found["served"]["unweighted_average_recall"]
         rows.append(
             f"| {title(name)}{' (never seen)' if found['unseen'] else ''} | {found['count']} "
             f"| {found['classes']} | {percent(clips['value'])} | {_span(clips)} "
-            f"| {_span(speakers)} | {percent(found['weighted_accuracy'])} "
-            f"| {found['macro_f1']:.3f} | {'' if area is None else f'{area:.3f}'} "
-            f"| {percent(found['served']['unweighted_average_recall'])} |"
+            f"| {_span(speakers) if speakers else 'too few'} "
+            f"| {percent(found['weighted_accuracy'])} | {found['macro_f1']:.3f} "
+            f"| {'' if area is None else f'{area:.3f}'} | {percent(heard)} |"
         )
     return "\n".join(rows)
 

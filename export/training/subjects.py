@@ -87,7 +87,7 @@ class EncoderSubject:
     """
 
     kind = "encoder"
-    calibration = None
+    calibration: Calibration | None = None
     reads = False
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
@@ -252,7 +252,7 @@ def _job(number: int, wave: NDArray[np.float32]) -> AnalysisJob:
     return AnalysisJob(number, utterance, 0, JobKind.FINAL)
 
 
-def columns_of(own: Sequence[str], name: str) -> tuple[Flags, list[int]]:
+def columns_of(own: Sequence[str], name: str) -> tuple[Flags, NDArray[np.int64]]:
     """Which of `LABELS` there are, and where each of the subject's own goes."""
     strange = [label for label in own if label not in LABELS]
     if strange:
@@ -260,7 +260,8 @@ def columns_of(own: Sequence[str], name: str) -> tuple[Flags, list[int]]:
             f"{name} answers {', '.join(strange)}, which the corpora do not know; make a bundle "
             f"whose recipe maps its labels to {', '.join(LABELS)}, and evaluate that"
         )
-    return np.isin(LABELS, own), [LABELS.index(label) for label in own]
+    columns = np.array([LABELS.index(label) for label in own], np.int64)
+    return np.isin(LABELS, own), columns
 
 
 def sha256_of(path: Path) -> str:

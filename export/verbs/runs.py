@@ -142,13 +142,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..errors import ExportError
     from ..training.report import corpora_table, sounds_table
     from ..training.run import (
-        EVALUATION,
         REPORT_FILE,
         evaluate_run,
         evaluate_subject,
         evaluate_text_encoder,
     )
-    from ..training.run_folder import is_run
+    from ..training.run_folder import EVALUATION, is_run
     from ..training.subjects import open_subject
 
     texts, places = options.text == "given", _places(options)

@@ -78,9 +78,10 @@ def test_every_figure_is_there(evaluated: Path) -> None:
         # Half of the clips are as loud as the next label: those are wrong, but for one that
         # would be loudest and whose loudness no label of the corpus has or the corpus lacks.
         assert 0.4 <= found["weighted_accuracy"] <= 0.75
-        recall, speakers = found["unweighted_average_recall"], found["over_speakers"]
+        recall = found["unweighted_average_recall"]
         assert recall["low"] <= recall["value"] <= recall["high"]
-        assert speakers["value"] == recall["value"]
+        # Only of TESS, which is measured whole, there are more than one speaker or two.
+        assert (found["over_speakers"] is not None) == (corpus == "tess")
         assert sum(map(sum, found["confusion"])) == found["count"]
         assert [p["seconds"] for p in found["after_seconds"]] == [0.5, 1.0, 2.0, 3.0, None]
         assert set(found["of_sex"]["recall"]) <= {"male", "female"}
@@ -391,3 +392,32 @@ def test_the_verb_measures_a_run_by_its_own_protocol(
     assert "| nEMO | 12 | 6 |" in capsys.readouterr().out
     assert main(["evaluate", str(out), *places, "--protocol", "given"]) == 4
     assert "measured by its own protocol" in capsys.readouterr().err
+
+
+TINY_NETWORK = {"stem_channels": 4, "width": 16, "blocks": 1, "heads": 2, "embedding": 8}
+
+
+def test_a_real_stage_by_the_verbs(
+    data: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    path, out = tmp_path / "tiny.toml", tmp_path / "run"
+    path.write_text('name = "tiny"\n[data]\ncorpora = ["cremad", "nemo"]\n[audio]\n')
+    places = ["--data", str(data), "--work", str(cache)]
+    sizes = {"steps": 8, "batch_size": 4, "evaluate_every": 8, "computed_noises": 2}
+    sizes |= {f"network.{name}": value for name, value in TINY_NETWORK.items()}
+    changes = [word for key, value in sizes.items() for word in ("--set", f"audio.{key}={value}")]
+    arguments = ["train", str(path), *places, "--out", str(out)]
+    assert main([*arguments, *changes]) == 0
+    assert main(arguments) == 4
+    assert "another value of audio.steps, audio.batch_size" in capsys.readouterr().err
+    assert main(["evaluate", str(out), *places]) == 0
+    document = document_of(out / "evaluation")
+    assert set(document["corpora"]) == set(CORPORA)
+    assert document["corpora"]["ravdess"]["unseen"]
+    # RAVDESS' *surprised* and *disgust* were trained on: in nEMO and in CREMA-D.
+    assert document["corpora"]["ravdess"]["not_among_labels"] == 0
+    encoder, kept = str(out / "audio" / "encoder"), str(tmp_path / "kept.npz")
+    assert main(["features", encoder, *places, "--out", kept]) == 0
+    with np.load(kept, allow_pickle=False) as features:
+        assert features["audio_embedding"].shape == (len(read_clips(data)), 8)
