@@ -67,16 +67,26 @@ class BareClient:
         self.socket.sendall(bytes([_LAST * is_last | opcode]) + length + _MASK + masked)
 
     def read(self) -> tuple[int, bytes]:
-        """One frame of the server: opcode and payload."""
-        first, second = self._stream.read(2)
+        """One frame of the server: opcode and payload.
+
+        Raises:
+            EOFError: the server has closed its side.
+        """
+        first, second = self._read(2)
         assert first & 0x70 == 0, "no extensions"
         assert second & 0x80 == 0, "servers do not mask"
         length = second
         if length == 126:
-            (length,) = struct.unpack("!H", self._stream.read(2))
+            (length,) = struct.unpack("!H", self._read(2))
         elif length == 127:
-            (length,) = struct.unpack("!Q", self._stream.read(8))
-        return first & 0x0F, self._stream.read(length)
+            (length,) = struct.unpack("!Q", self._read(8))
+        return first & 0x0F, self._read(length)
+
+    def _read(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        if len(data) < count:
+            raise EOFError("the server has closed its side")
+        return data
 
     def read_all(self) -> tuple[list[dict[str, Any]], int]:
         """Events until the close frame, which is answered, and its code."""
