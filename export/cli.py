@@ -10,10 +10,10 @@ from realtime_ser.errors import RealtimeSERError
 from realtime_ser.version import __version__
 
 from .errors import ExportError
-from .verbs import audio, bundle, precision, reproduce, runs, text, train, transcriber
+from .verbs import audio, bundle, precision, reproduce, runs, text, transcriber
 
 # Each adds its verbs with `add_verbs` and imports what is heavy only when one of them runs.
-_REGISTRY = (audio, text, precision, bundle, runs, reproduce, train, transcriber)
+_REGISTRY = (audio, text, precision, bundle, runs, reproduce, transcriber)
 
 _DESCRIPTION = """\
 Models in, verified bundles out. A bundle is the folder that `realtime-ser` serves.

@@ -1,4 +1,4 @@
-"""Measuring what a run has made, inside the run or after it."""
+"""What an evaluation needs besides a subject: the clips with their audio, and what they are for."""
 
 from __future__ import annotations
 
@@ -8,29 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ..speech.audio_cache import open_cache
-from .context import StageContext
 from .corpora import LABELS, Clip
-from .evaluation import Evaluation, Measured, evaluate
 from .metrics import Flags
 from .predictions import Material
 from .protocols import Protocol, Split
-from .subjects import Subject
-
-
-def evaluate_in_stage(context: StageContext, subject: Subject) -> Evaluation:
-    """Measure `subject` on the split of the stage, as `realtime-ser-export evaluate` would.
-
-    Raises:
-        ExportError: there is no dev to calibrate on.
-    """
-    material = open_material(context.data, context.cache, context.clips)
-    return evaluate(
-        [Measured(subject, context.split, trained_labels(context.clips, context.split))],
-        material,
-        context.data,
-        context.protocol,
-        unseen=unseen_corpora(context.clips, context.protocol),
-    )
 
 
 def open_material(data: Path, cache: Path, clips: Sequence[Clip]) -> Material:
