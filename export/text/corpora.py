@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -48,12 +49,12 @@ _USER = re.compile(r"@<?\w+>?|\bUSER(_\w+)?\b")
 _CAMEL = re.compile(r"(?<=[a-záéíóúñ])(?=[A-ZÁÉÍÓÚÑ])")
 _HASH_TAG = re.compile(r"#(\w+)|\bHASHTAG\b")
 _SPACES = re.compile(r"\s+")
-_TOKENISED = re.compile(r"\s+([.,!?;:'’)\]]|n't\b)|([(\[])\s+")
+_TOKENISED = re.compile(r"\s+([.,!?;:'\u2019)\]]|n't\b)|([(\[])\s+")
 
 
 def clean(text: str) -> str:
     """Without what no one says: links, user names, the marks of hash tags, runs of spaces."""
-    text = _USER.sub(" ", _LINK.sub(" ", text))
+    text = _USER.sub(" ", _LINK.sub(" ", html.unescape(text)))
     text = _HASH_TAG.sub(lambda found: _CAMEL.sub(" ", found[1] or ""), text)
     return _SPACES.sub(" ", text).strip()
 
@@ -136,11 +137,21 @@ def _isear(data: Path) -> Iterator[TextRow]:
 
 
 def _emoevent(data: Path) -> Iterator[TextRow]:
+    folder = data / "emoevent"
+    # The labels of the Spanish test file are shuffled (they agree with the corpus in 35 % of its
+    # tweets, those of the other five files in 99.5 % or more): the corpus itself is right.
+    table = _table(folder / "emoevent_es.csv", "\t")
+    of_text = {folded(clean(row["tweet"])): row["emotion"] for row in table}
     for language in ("en", "es"):
         for split in ("train", "dev", "test"):
-            path = data / "emoevent" / "splits" / language / f"{split}.tsv"
+            path = folder / "splits" / language / f"{split}.tsv"
             for row in _table(path, "\t", quoted=False):
                 text, label = clean(row["tweet"]), row["emotion"]
+                if (language, split) == ("es", "test"):
+                    key = folded(clean(_HASH_TAG.sub(" ", row["tweet"])))
+                    if key not in of_text:
+                        continue
+                    label = of_text[key]
                 yield TextRow(text, f"emoevent_{language}", language, split, (label,))
 
 
