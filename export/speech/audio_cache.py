@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from rich.progress import track
 
 from ..training.corpora import SAMPLE_RATE_HZ
+from ..training.sound_files import read_int16
 
 PRE_ROLL_SAMPLES = SAMPLE_RATE_HZ * 300 // 1000
 POST_ROLL_SAMPLES = SAMPLE_RATE_HZ * 150 // 1000
@@ -93,10 +93,7 @@ def _build(place: Path, root: Path, files: Sequence[str]) -> None:
     silero = get_vad_model()
 
     def decode(file: str) -> tuple[NDArray[np.int16], tuple[int, int]]:
-        samples, rate = soundfile.read(root / file, dtype="int16", always_2d=True)
-        if rate != SAMPLE_RATE_HZ:
-            raise ValueError(f"{file}: {rate} Hz, expected {SAMPLE_RATE_HZ}; resample it first")
-        mono = samples[:, 0]
+        mono = read_int16(root / file)
         padded = np.zeros(-(-len(mono) // _SILERO_FRAME_SAMPLES) * _SILERO_FRAME_SAMPLES, "f4")
         padded[: len(mono)] = mono / 32768.0
         return mono, speech_bounds(silero(padded).reshape(-1), len(mono))

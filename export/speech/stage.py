@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from ..training.context import StageContext
 from ..training.corpora import LABELS, READING_CORPUS, SAMPLE_RATE_HZ, Clip, label_masks
 from ..training.extra_sounds import reader_of
 from ..training.metrics import mean_recall_over_corpora
+from ..training.sound_files import read_float32
 from ..training.subjects import predict
 from .audio_cache import AudioCache, open_cache
 from .audio_encoder import AudioEncoder, parameter_count
@@ -91,13 +91,7 @@ def reading_clips(context: StageContext) -> list[Clip]:
 
 
 def _noises(context: StageContext) -> list[NDArray[np.float32]]:
-    sounds = []
-    for path in context.noises:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        if rate != SAMPLE_RATE_HZ:
-            raise ValueError(f"{path.name}: {rate} Hz, expected {SAMPLE_RATE_HZ}; resample it")
-        sounds.append(samples[:_LONGEST_NOISE_SAMPLES, 0])
-    return sounds
+    return [read_float32(path)[:_LONGEST_NOISE_SAMPLES] for path in context.noises]
 
 
 def _score_on_dev(

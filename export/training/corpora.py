@@ -26,7 +26,6 @@ SAMPLE_RATE_HZ = 16_000
 
 # TESS is licensed without derivatives (CC BY-NC-ND 4.0): it may be listened to, not trained on.
 TRAINING_CORPORA = ("cremad", "ravdess", "emodb", "nemo", "banglaser")
-UNSEEN_CORPUS = "tess"
 
 READING_CORPUS = "librispeech"
 """Neutral readers, beside the acted corpora: see extra_sounds."""
@@ -80,7 +79,7 @@ class Clip:
         return LABELS[self.label]
 
 
-class SpeakerLeakError(ValueError):
+class SpeakerLeakError(ExportError):
     """A speaker stands on both sides of a split, so the measured figure would be memory."""
 
     def __init__(self, speakers: Sequence[str]) -> None:
@@ -98,7 +97,7 @@ def read_clips(data: Path) -> list[Clip]:
     votes, text, and valence, arousal, dominance (0..1).
 
     Raises:
-        ExportError: there is no such file, or it lacks a column.
+        ExportError: there is no such file, it lacks a column, or names no clip.
     """
     path = data / "speech.csv"
     if not path.is_file():
@@ -108,7 +107,11 @@ def read_clips(data: Path) -> list[Clip]:
         missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
         if missing:
             raise ExportError(f"{path} has no column {missing[0]!r}; it needs {', '.join(_NEEDED)}")
-        return [_clip(row) for row in reader if row["emotion"] in _LABEL_OF_EMOTION]
+        clips = [_clip(row) for row in reader if row["emotion"] in _LABEL_OF_EMOTION]
+    if not clips:
+        known = ", ".join(_LABEL_OF_EMOTION)
+        raise ExportError(f"{path} names no clip with an emotion that is known ({known})")
+    return clips
 
 
 def _clip(row: Mapping[str, str | None]) -> Clip:
@@ -151,29 +154,9 @@ def title(corpus: str) -> str:
     return _TITLES.get(corpus, corpus)
 
 
-def check_speakers_disjoint(clips: Iterable[Clip]) -> None:
-    """Raise `SpeakerLeakError` if a speaker occurs in more than one split."""
-    splits: dict[str, set[str]] = {}
-    for clip in clips:
-        splits.setdefault(clip.speaker, set()).add(clip.split)
-    leaked = [speaker for speaker, where in splits.items() if len(where) > 1]
-    if leaked:
-        raise SpeakerLeakError(leaked)
-
-
 def label_masks(clips: Iterable[Clip]) -> dict[str, NDArray[np.bool_]]:
     """For each corpus, which of `LABELS` it has: bool [7]."""
     masks: dict[str, NDArray[np.bool_]] = {}
     for clip in clips:
         masks.setdefault(clip.corpus, np.zeros(len(LABELS), bool))[clip.label] = True
     return masks
-
-
-def select(
-    clips: Sequence[Clip], corpora: Sequence[str], splits: Sequence[str]
-) -> NDArray[np.int64]:
-    """Indices (int64 [n]) of the clips in the given corpora and splits, in file order."""
-    return np.array(
-        [i for i, clip in enumerate(clips) if clip.corpus in corpora and clip.split in splits],
-        np.int64,
-    )

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from .calibration import Calibration
 from .corpora import LABELS, SAMPLE_RATE_HZ
 from .extra_sounds import noise_files, reader_files
 from .metrics import Floats
 from .predictions import LONGEST_SAMPLES, apply
+from .sound_files import read_float32
 from .subjects import Subject
 
 _NOISE_SAMPLES = 4 * SAMPLE_RATE_HZ
@@ -39,8 +39,8 @@ class Sounds:
 
 def extra_sounds(data: Path) -> dict[str, Sounds]:
     """Readers and noises that nothing was trained on, and made-up silence; what is there."""
-    readers = [_read(path, LONGEST_SAMPLES) for path in reader_files(data, "test")]
-    noises = [_read(path, _NOISE_SAMPLES) for path in noise_files(data, "test")]
+    readers = [read_float32(path)[:LONGEST_SAMPLES] for path in reader_files(data, "test")]
+    noises = [read_float32(path)[:_NOISE_SAMPLES] for path in noise_files(data, "test")]
     found = {
         "read_speech": Sounds("neutral reading, LibriSpeech", readers),
         "noise": Sounds("non-speech recordings", noises),
@@ -67,14 +67,6 @@ def shares(subject: Subject, calibration: Calibration, sounds: Sounds) -> dict[s
         },
         "top": {label: float(np.mean(tops == i)) for i, label in enumerate(LABELS)},
     }
-
-
-def _read(path: Path, longest_samples: int) -> Floats:
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    if rate != SAMPLE_RATE_HZ:
-        raise ValueError(f"{path.name}: {rate} Hz, expected {SAMPLE_RATE_HZ}; resample it")
-    mono: Floats = samples[:longest_samples, 0]
-    return mono
 
 
 def _silences() -> list[Floats]:

@@ -382,6 +382,22 @@ def test_a_run_needs_somebody_to_train_on(data: Path, cache: Path, tmp_path: Pat
         train_run(recipe(), tmp_path / "run", Places(only, cache), stages={"audio": stage([])})
 
 
+def test_a_recording_that_is_not_there_is_named(
+    data: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only = tmp_path / "data"
+    shutil.copytree(data, only)
+    out = ["--out", str(tmp_path / "out")]
+    for damage, message in ((Path.unlink, "is not there"), (_empty, "cannot be read")):
+        damage(only / "speech" / "nemo" / "4-0.flac")
+        assert main([*verb("evaluate", encoder, only, tmp_path / "cache"), *out]) == 4
+        assert f"4-0.flac {message}" in capsys.readouterr().err
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 def test_the_verb_measures_a_run_by_its_own_protocol(
     data: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
