@@ -177,7 +177,7 @@ function receive(event) {
   else if (event.type === "emotion.final") {
     $("announcer").textContent = announcement(current(state) ?? state.utterances.at(-1));
   } else if (event.type === "warning" || (event.type === "error" && !event.fatal)) {
-    $("notes").textContent = event.message;
+    $("notes").textContent = sentence(event.message);
   } else if (event.type === "utterance.start" || event.type === "utterance.end") showPhase();
 }
 
@@ -244,7 +244,12 @@ function explain(error) {
   if (error instanceof AudioProblem) return error.message;
   if (!(error instanceof RealtimeSERError)) return `Something went wrong: ${error.message}`;
   const later = error.retryAfterS ? ` Worth trying again in ${error.retryAfterS} s.` : "";
-  return `${error.message[0].toUpperCase()}${error.message.slice(1)}.${later}`;
+  return `${sentence(error.message)}${later}`;
+}
+
+/** What the server says in a line, as a sentence. */
+function sentence(message) {
+  return `${message[0].toUpperCase()}${message.slice(1)}.`;
 }
 
 function hideProblem() {

@@ -209,7 +209,7 @@ export function drawLatency({ ledgers }, realTime) {
   $("wait-note").textContent =
     (realTime ? "" : "Sent faster than speech: nobody waits like this. ") +
     `${ms(beyond)} of it beyond the pause that ends an utterance; ` +
-    `median of ${ledgers.length}: ${median}, 95 %: ${high}.`;
+    `median of ${ledgers.length}: ${median}, 95\u00a0%: ${high}.`;
   drawHistory(ledgers.slice(-HISTORY), Math.max(...totals.slice(-HISTORY)));
   $("ledger").tBodies[0].replaceChildren(
     ...Object.keys(LEDGER_PARTS).map((part) => {
