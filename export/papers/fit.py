@@ -18,6 +18,7 @@ from ..training.checkpoints import restore_progress, save_atomically, save_progr
 from ..training.metrics import unweighted_recall
 
 Indices = NDArray[np.int64]
+Floats = NDArray[np.float32]
 Inputs = Callable[[Indices], tuple[Tensor, ...]]
 """The network's arguments for some clips; the first axis of each counts them."""
 

@@ -65,6 +65,11 @@ def join(
         getattr(fusion, f"{name}_deviation").copy_(torch.from_numpy(spread.astype(np.float32)))
     network = _Scores(fusion)
     present = np.ones(len(labels), np.float32)
-    inputs = rows_of(heard.wide, read.wide, present)
+    inputs = rows_of(_wide(heard), _wide(read), present)
     fit(network, inputs, labels, train, dev, settings, folder, strategy)
     return fusion, predict(network, inputs, np.arange(len(labels)), 256)
+
+
+def _wide(answers: Answers) -> Floats:
+    """What stands side by side in a wide embedding, in the order of `Layout`."""
+    return np.concatenate([answers.embedding, answers.logits, answers.affect], axis=1)

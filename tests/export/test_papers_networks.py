@@ -1,0 +1,166 @@
+"""Shapes and promises of the papers' networks, and the loop that trains them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("librosa")
+pytest.importorskip("sklearn")
+
+import torch
+from realtime_ser_export.errors import ExportError
+from realtime_ser_export.papers.fit import FitSettings, fit, predict, rows_of
+from realtime_ser_export.papers.images import (
+    MEL_COLUMNS,
+    MEL_ROWS,
+    blocks,
+    mel_picture,
+    spectrogram_images,
+)
+from realtime_ser_export.papers.networks import (
+    Convolutions1d,
+    FrozenHead,
+    ImageNetwork,
+    SpectrogramNetwork,
+    mean_of_blocks,
+)
+from realtime_ser_export.papers.pathosnet import PathosNetwork, Sequences, chunks
+
+RNG = np.random.default_rng(0)
+
+
+def test_a_block_of_a_second_is_an_image_of_257_by_251() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
+    images = spectrogram_images(blocks(tone * 0.1))
+    assert images.shape == (1, 3, 257, 251)
+    assert images.abs().max() <= 1
+    # 1 kHz is row 32 of 257 up to 8 kHz: the end of jet, dark red, against dark blue.
+    red, blue = images[0, 0], images[0, 2]
+    assert (red[32, 100], blue[32, 100]) > (red[200, 100], blue[32, 100] - 1)
+    assert blue[200, 100] > blue[32, 100]
+
+
+@pytest.mark.parametrize(
+    ("samples", "count"), [(1, 1), (7_000, 1), (16_000, 1), (23_000, 1), (24_001, 2), (40_001, 3)]
+)
+def test_blocks_leave_out_a_short_rest(samples: int, count: int) -> None:
+    cut = blocks(np.full(samples, 0.25, np.float32))
+    assert cut.shape == (count, 16_000)
+    assert cut[0, 0] == 1  # the amplitude is normalised
+
+
+def test_mel_pictures_are_padded_and_cut() -> None:
+    for seconds in (1, 21):
+        wave = RNG.standard_normal(seconds * 16_000).astype(np.float32) * 0.1
+        assert mel_picture(wave).shape == (MEL_ROWS, MEL_COLUMNS) == (128, 625)
+    assert mel_picture(np.ones(16_000, np.float32))[:, 40:].max() == 0
+
+
+def test_the_networks_of_the_tables() -> None:
+    batch = torch.randn(2, 128, 625)
+    assert SpectrogramNetwork(3)(batch).shape == (2, 3)
+    counts = [p.shape[0] for p in SpectrogramNetwork(3).parameters() if p.dim() > 1]
+    assert counts == [3, 5, 10, 70, 40, 3]  # section 3.1.1 of paper 1
+    network = Convolutions1d(94, 7)
+    assert network(torch.randn(2, 94)).shape == (2, 7)
+    kernels = [tuple(p.shape[::2]) for p in network.parameters() if p.dim() == 3]
+    assert kernels == [(256, 8)] * 2 + [(128, 8)] * 4 + [(64, 8)] * 2  # table 5 of paper 2
+    assert FrozenHead(16, 4, hidden=1024)(torch.randn(2, 16)).shape == (2, 4)
+
+
+def test_the_image_network_takes_the_images() -> None:
+    pytest.importorskip("transformers")
+    network = ImageNetwork(7, width=0.1).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 257, 251)).shape == (1, 7)
+
+
+def test_a_clip_is_the_mean_of_its_blocks() -> None:
+    scores = torch.log(torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]))
+    means = mean_of_blocks(scores, torch.tensor([0, 0, 1]), 2)
+    assert torch.allclose(means, torch.tensor([[0.7, 0.3], [0.2, 0.8]]))
+
+
+def pathos_inputs(lengths: list[tuple[int, int]]) -> tuple[Sequences, Sequences]:
+    frames = [RNG.standard_normal((a, 6)).astype(np.float32) for a, _ in lengths]
+    words = [RNG.standard_normal((b, 5)).astype(np.float32) for _, b in lengths]
+    return Sequences.of(frames, 6), Sequences.of(words, 5)
+
+
+def test_padding_does_not_change_pathosnet() -> None:
+    frames, words = pathos_inputs([(9, 4), (2, 1), (5, 0)])
+    network = PathosNetwork(6, 5, 4).eval()
+    every = np.arange(3)
+    with torch.no_grad():
+        together = network(*frames.batch(every), *words.batch(every))
+        alone = [network(*frames.batch(every[i : i + 1]), *words.batch(every[i : i + 1]))
+                 for i in range(3)]  # fmt: skip
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
+def test_the_second_step_unlocks_one_layer() -> None:
+    network = PathosNetwork(6, 5, 4)
+    before = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    network.unlock()
+    after = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert after - before == 6 * 6 + 6
+    frames, words = torch.zeros(2, 3, 6), torch.zeros(2, 1, 5)
+    features = network.features(frames, torch.tensor([3, 1]), words, torch.tensor([0, 1]))
+    assert features.shape == (2, 384)
+
+
+def test_chunks_lose_only_a_short_rest() -> None:
+    wave = np.arange(100, dtype=np.float32)
+    assert [len(piece) for piece in chunks(wave[:90], 40)] == [40, 40, 10]
+    assert [len(piece) for piece in chunks(wave[:85], 40)] == [40, 40]
+    assert [len(piece) for piece in chunks(wave[:3], 40)] == [3]
+
+
+def separable(count: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(count) % 3
+    points = np.eye(3, dtype=np.float32)[labels] * 3
+    return points + 0.1 * RNG.standard_normal((count, 3)).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "rmsprop"])
+def test_the_loop_learns(tmp_path: Path, optimiser: str) -> None:
+    points, labels = separable(60)
+    network = FrozenHead(3, 3)
+    train, dev = np.arange(40), np.arange(40, 60)
+    settings = FitSettings(12, 8, 0.02, optimiser, accumulate=2, warmup_steps=3)
+    fit(network, rows_of(points), labels, train, dev, settings, tmp_path, "test")
+    answers = predict(network, rows_of(points), dev, 7).argmax(1)
+    assert np.mean(answers == labels[dev]) > 0.9
+
+
+def test_a_stopped_training_ends_as_an_unstopped_one(tmp_path: Path) -> None:
+    points, labels = separable(30)
+    train, dev = np.arange(20), np.arange(20, 30)
+
+    def trained(folder: Path, *epochs: int) -> np.ndarray:
+        for most in epochs:
+            torch.manual_seed(5)
+            network = torch.nn.Sequential(torch.nn.Dropout(0.3), FrozenHead(3, 3))
+            settings = FitSettings(most, 4, 0.01, seed=1, decay=0.1)
+            fit(network, rows_of(points), labels, train, dev, settings, folder, "test")
+        return np.concatenate([p.detach().numpy().ravel() for p in network.parameters()])
+
+    whole, stopped = trained(tmp_path / "a", 4), trained(tmp_path / "b", 2, 4)
+    assert np.array_equal(whole, stopped)
+
+
+def test_patience_ends_it(tmp_path: Path) -> None:
+    points, labels = separable(30)
+    every = np.arange(30)
+    settings = FitSettings(50, 8, 1e-9, patience=2)
+    fit(FrozenHead(3, 3), rows_of(points), labels, every, every, settings, tmp_path, "test")
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 3
+
+
+def test_an_unknown_optimiser() -> None:
+    with pytest.raises(ExportError, match="adam, adamw, rmsprop"):
+        FitSettings(1, 1, 1.0, "sgd")
