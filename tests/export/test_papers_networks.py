@@ -12,6 +12,7 @@ pytest.importorskip("librosa")
 pytest.importorskip("sklearn")
 
 import torch
+
 from realtime_ser_export.errors import ExportError
 from realtime_ser_export.papers.fit import FitSettings, fit, predict, rows_of
 from realtime_ser_export.papers.images import (
