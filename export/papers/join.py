@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..bundles.centroids import centroids
 from ..fusion.answers import Answers
 from ..fusion.heads import Fusion, build
 from .fit import FitSettings, Indices, fit, predict, rows_of
@@ -44,6 +46,7 @@ def join(
     folder: Path,
     *,
     dropout: float = 0.0,
+    names: Sequence[str] = (),
 ) -> tuple[Fusion, Floats]:
     """Train one head, or go on; gives it with its scores of all n clips, float32 [n, labels].
 
@@ -51,14 +54,13 @@ def join(
         heard, read: of the n clips. Logits count for the strategies that join them; for the others
             any of the right width will do.
         labels: int64 [n].
+        names: of the labels, where affect is wanted of the head as well.
     """
     torch.manual_seed(settings.seed)
     head = build(strategy, heard.layout, read.layout, dropout=dropout)
-    # Affect is no matter of the papers' heads; the centre, wherever the answer is.
-    centroids = [[0.5, 0.5, 0.5]] * heard.layout.labels
-    fusion = Fusion(
-        head, heard.layout, read.layout, centroids, arousal_strength=0.0, text_affect=0.0
-    )
+    # Affect is no matter of the papers' heads: the point of the label, or else the centre.
+    points = list(centroids(names).values()) if names else [[0.5, 0.5, 0.5]] * heard.layout.labels
+    fusion = Fusion(head, heard.layout, read.layout, points, arousal_strength=0.0, text_affect=0.0)
     for name, embedding in (("audio", heard.embedding), ("text", read.embedding)):
         getattr(fusion, f"{name}_mean").copy_(torch.from_numpy(embedding[train].mean(0)))
         spread = embedding[train].std(0) + 1e-3

@@ -83,7 +83,8 @@ class Convolutions1d(nn.Module):
         before = 1
         for channels, count in ((256, 2), (128, 4), (64, 2)):
             for _ in range(count):
-                layers += [nn.Conv1d(before, channels, 8, padding="same"), nn.ReLU()]
+                # "Same" padding of an even width, as Keras pads it: one more on the right.
+                layers += [nn.ConstantPad1d((3, 4), 0.0), nn.Conv1d(before, channels, 8), nn.ReLU()]
                 before = channels
             if channels > 64:
                 layers += [nn.BatchNorm1d(channels), nn.Dropout(0.6)]

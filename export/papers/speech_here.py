@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from realtime_ser.models.bundle import load_bundle
-
+from ..bundles.centroids import centroids
 from ..errors import ExportError
-from ..training.corpora import TRAINING_CORPORA
+from ..training.corpora import LABELS, TRAINING_CORPORA
 from .prepare import Sounds, store
 from .recordings import Recording, provided, read_sound
 
@@ -91,13 +90,9 @@ def folds(
     return made
 
 
-def label_affect() -> Mapping[str, tuple[float, float, float]]:
-    """Valence, arousal, dominance of each emotion, 0..1: the default bundle's table."""
-    rule = load_bundle("default").description.affect
-    centroids: Mapping[str, tuple[float, float, float]] | None = getattr(rule, "centroids", None)
-    if not centroids:
-        raise ExportError("the default bundle has no table of affect by label any more")
-    return centroids
+def label_affect() -> Mapping[str, list[float]]:
+    """Valence, arousal, dominance of each emotion, 0..1, as the bundles here have them."""
+    return centroids(LABELS)
 
 
 def few(recordings: Sequence[Recording], most: int, seed: int = 0) -> list[Recording]:
