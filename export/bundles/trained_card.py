@@ -15,7 +15,8 @@ _KINDS = {
     "real, sentences not learnt": "of these, sentences that the head never saw",
     "matched": "a clip and some sentence of the same emotion",
     "neutral": "a clip and some neutral sentence",
-    "contradicting": "a clip and some sentence of another emotion; the voice's is right",
+    "calm": "a neutral clip and some sentence of an emotion, which is then right",
+    "contradicting": "an emotional clip and some sentence of another emotion; the voice's is right",
     "missing": "a clip without text",
 }
 
@@ -155,23 +156,27 @@ def _together(fusion: Document) -> Iterator[str]:
         "sentences that say nothing; the sentences of the text corpora were never spoken. The head "
         "was therefore trained, and is measured, on pairs that were made: clips with their own "
         "transcripts, with sentences of the same emotion (which takes voice and words to be "
-        "independent once the emotion is known, and they are not), with neutral ones, with ones "
-        "that contradict the voice, and with none. It learnt from dev clips and dev sentences, "
-        "which the encoders had not learnt; the table is of test clips and test sentences. UA as "
-        "served, all labels allowed."
+        "independent once the emotion is known, and they are not), with neutral ones, neutral "
+        "clips with emotional ones, with ones that contradict the voice, and with none. It "
+        "learnt from dev clips and dev sentences, which the encoders had not learnt; the table is "
+        "of test clips and test sentences. UA as served, all labels allowed."
     )
     yield "\n".join(_kind_rows(figures[strategy]["test"]))
     yield (
-        "*Gate* is how far the words count, 0 to 1. Where voice and words contradict each other "
-        "the voice's emotion counts as right, by decision: nothing else is known of a clip. "
-        "Without text the head hands the voice's answer through."
-        if strategy == "gated"
-        else "Where voice and words contradict each other the voice's emotion counts as right, by "
-        "decision: nothing else is known of a clip."
+        "What is right where voice and words disagree is a decision: neutral contradicts nothing, "
+        "and of two emotions it is the voice's. How often each kind of pair was drawn in training "
+        f"({_shares(fusion['settings']['shares'])}) is one, too: it is what the head takes the "
+        "world to be. *Gate* is how far the words count, 0 to 1."
     )
+    if strategy == "gated":
+        yield "Without text the head hands the voice's own answer through."
     if len(figures) > 1:
         yield "Other ways to join the two, trained and measured on the same pairs (UA):"
         yield "\n".join(_strategy_rows(figures))
+
+
+def _shares(shares: Document) -> str:
+    return ", ".join(f"{kind} {share:g}" for kind, share in shares.items())
 
 
 def _kind_rows(found: Document) -> Iterator[str]:

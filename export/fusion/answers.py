@@ -44,10 +44,14 @@ class Answers:
     embedding: Floats
     affect: Floats
 
-    @property
-    def wide(self) -> Floats:
-        """What the graph of the bundle gives a head: embedding, logits and affect side by side."""
-        return np.concatenate([self.embedding, self.logits, self.affect], axis=1)
+    def wide(self, rows: NDArray[np.int64] | slice = slice(None)) -> Floats:
+        """What the graph of the bundle gives a head: embedding, logits and affect side by side.
+
+        Args:
+            rows: of which of the n.
+        """
+        parts = (self.embedding, self.logits, self.affect)
+        return np.concatenate([part[rows] for part in parts], axis=1)
 
     @property
     def layout(self) -> Layout:

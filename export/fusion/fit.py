@@ -13,7 +13,7 @@ from torch import Tensor
 from ..training.calibration import fit_temperature
 from .answers import Answers
 from .heads import Fusion, build
-from .pairs import KINDS, NO_TEXT, REAL, Pairing
+from .pairs import KINDS, NO_TEXT, REAL, Pairing, drawn_by
 from .settings import FusionSettings
 
 Indices = NDArray[np.int64]
@@ -45,7 +45,7 @@ class Pairs:
         audio: float32 [n, audio width].
         text: float32 [n, text width]; zeros where there is none.
         present: float32 [n].
-        label: int64 [n].
+        label: int64 [n], what is right.
         clips: int64 [n], places among the clips of the side.
         texts: int64 [n], places among the sentences, or `NO_TEXT`.
     """
@@ -61,17 +61,17 @@ class Pairs:
 def pairs_of(side: Side, kind: str, clips: Indices, rng: np.random.Generator) -> Pairs:
     """A pair of one kind for each of some clips, which must be able to have one."""
     texts = side.pairing.texts(kind, clips, rng)
-    return _pairs(side, clips, texts)
+    return _pairs(side, clips, texts, side.pairing.truth(kind, clips, texts))
 
 
-def _pairs(side: Side, clips: Indices, texts: Indices) -> Pairs:
+def _pairs(side: Side, clips: Indices, texts: Indices, label: Indices) -> Pairs:
     present = (texts != NO_TEXT).astype(np.float32)
-    text = side.read.wide[texts] * present[:, None]
+    text = side.read.wide(texts) * present[:, None]
     return Pairs(
-        torch.from_numpy(side.heard.wide[clips]),
+        torch.from_numpy(side.heard.wide(clips)),
         torch.from_numpy(text.astype(np.float32)),
         torch.from_numpy(present),
-        torch.from_numpy(side.pairing.label[clips]),
+        torch.from_numpy(label),
         clips,
         texts,
     )
@@ -100,15 +100,15 @@ class Drawing:
     def batch(self, size: int, rng: np.random.Generator) -> Pairs:
         """`size` pairs of all kinds."""
         counts = rng.multinomial(size, self._shares)
-        clips, texts = [], []
+        clips, texts, labels = [], [], []
         for kind, rows, count in zip(KINDS, self._clips, counts, strict=True):
             if count == 0:
                 continue
-            of = rng.integers(0, len(rows), count)
-            drawn = np.array([rng.choice(rows[label]) for label in of])
+            drawn = drawn_by(rng.integers(0, len(rows), count), rows.__getitem__, rng)
             clips.append(drawn)
             texts.append(self.side.pairing.texts(kind, drawn, rng))
-        return _pairs(self.side, np.concatenate(clips), np.concatenate(texts))
+            labels.append(self.side.pairing.truth(kind, drawn, texts[-1]))
+        return _pairs(self.side, *(np.concatenate(each) for each in (clips, texts, labels)))
 
 
 def train_head(

@@ -2,26 +2,28 @@
 
 No corpus here has emotional speech that says emotional words: the actors of the speech corpora
 speak given sentences, whose words say nothing, and the sentences of the text corpora were never
-spoken. So pairs are made, of five kinds:
+spoken. So pairs are made, of six kinds:
 
     real           a clip with its own transcript; the words say nothing, or are in a language that
                    the text encoder does not know
     matched        a clip of an emotion with some sentence of the same emotion
     neutral        a clip with some neutral sentence; the voice's emotion is the right answer
-    contradicting  a clip with some sentence of another emotion; the voice's is the right answer
+    calm           a neutral clip with some sentence of an emotion; that of the words is right
+    contradicting  an emotional clip with some sentence of another emotion; the voice's is right
     missing        a clip without any text
 
 To match by label takes voice and words to be independent once the emotion is known. They are not:
 what one says and how one says it have more in common than the emotion. Figures on matched pairs
 therefore say what the head can do with two independent witnesses, not what it does in a
-conversation. That the voice is right where both disagree is a decision: it is what is acted, it is
-the only thing that is known of a clip, and sarcasm is heard, not read.
+conversation. What is right where the two disagree is a decision. Neutral contradicts nothing: who
+is sad in a flat voice is sad, and so is who says in a sad voice what time it is. Where both tell an
+emotion it is the voice's: sarcasm is heard, not read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,8 +35,8 @@ from ..training.corpora import Clip
 
 Indices = NDArray[np.int64]
 
-REAL, MATCHED, NEUTRAL, CONTRADICTING, MISSING = KINDS = (
-    *("real", "matched", "neutral", "contradicting", "missing"),
+REAL, MATCHED, NEUTRAL, CALM, CONTRADICTING, MISSING = KINDS = (
+    *("real", "matched", "neutral", "calm", "contradicting", "missing"),
 )
 FIT, CHOOSE, TEST = "fit", "choose", "test"
 NO_TEXT = -1
@@ -118,6 +120,17 @@ def _share(name: str) -> float:
     return int.from_bytes(digest[:4]) / 2**32
 
 
+def drawn_by(
+    keys: Indices, among: Callable[[int], Sequence[int] | Indices], rng: np.random.Generator
+) -> Indices:
+    """For each of n keys one of those that are `among` its like, evenly: int64 [n]."""
+    drawn = np.empty(len(keys), np.int64)
+    for key in np.unique(keys):
+        rows = keys == key
+        drawn[rows] = rng.choice(among(int(key)), int(rows.sum()))
+    return drawn
+
+
 class Pairing:
     """Draws texts for clips.
 
@@ -159,7 +172,12 @@ class Pairing:
             return np.isin(self.label, there)
         if kind == NEUTRAL:
             return np.full(len(self.label), len(self._of_label[self.neutral]) > 0)
-        return np.array([len(self._others(label)) > 0 for label in self.label])
+        able = np.array([len(self._others(label)) > 0 for label in self.label], bool)
+        return able & ((self.label == self.neutral) == (kind == CALM))
+
+    def truth(self, kind: str, clips: Indices, texts: Indices) -> Indices:
+        """What is right of some pairs: the voice's emotion, of calm ones that of the words."""
+        return self.sentence_label[texts] if kind == CALM else self.label[clips]
 
     def texts(self, kind: str, clips: Indices, rng: np.random.Generator) -> Indices:
         """A text for each of some clips (which `can`): places among the sentences."""
@@ -167,17 +185,14 @@ class Pairing:
             return self.transcript[clips]
         if kind == MISSING:
             return np.full(len(clips), NO_TEXT, np.int64)
-        drawn = np.empty(len(clips), np.int64)
-        for i, clip in enumerate(clips):
-            label = int(self.label[clip])
-            if kind == CONTRADICTING:
-                label = int(rng.choice(self._others(label)))
-            elif kind == NEUTRAL:
-                label = self.neutral
-            drawn[i] = rng.choice(self._of_label[label])
-        return drawn
+        said = self.label[clips]
+        if kind == NEUTRAL:
+            said = np.full(len(clips), self.neutral)
+        elif kind in (CALM, CONTRADICTING):
+            said = drawn_by(said, self._others, rng)
+        return drawn_by(said, self._of_label.__getitem__, rng)
 
     def _others(self, label: int) -> list[int]:
-        """Emotions that contradict one: not itself, and not neutral, which contradicts nothing."""
+        """Emotions of sentences other than this and neutral."""
         skip = (label, self.neutral)
         return [other for other, rows in self._of_label.items() if len(rows) and other not in skip]

@@ -17,16 +17,17 @@ STRATEGIES = (
 class Shares:
     """How often a pair of each kind is drawn in training, relative to the others (see `pairs`).
 
-    They are what the head takes the world to be, for no corpus here says: where words carry a
-    feeling at all (matched and contradicting), they carry the voice's four times out of five;
-    nearly half of what is said (real and neutral) carries none; and one utterance in ten has no
-    text, because the transcriber was not sure of it.
+    They are what the head takes the world to be, for no corpus here says: where words and voice
+    both carry a feeling (matched and contradicting), it is the same four times out of five; of
+    what is said, nearly half (real and neutral) carries none; one time in ten a feeling is in the
+    words alone; and one utterance in ten has no text, because the transcriber was not sure of it.
     """
 
     real: float = 0.25
-    matched: float = 0.4
-    neutral: float = 0.15
-    contradicting: float = 0.1
+    matched: float = 0.35
+    neutral: float = 0.12
+    calm: float = 0.1
+    contradicting: float = 0.08
     missing: float = 0.1
 
     def __post_init__(self) -> None:

@@ -235,7 +235,7 @@ def _intensity(
         return None, {}
     material = open_material(context.data, context.cache, clips)
     (wide, of), (dev_wide, dev_of) = (
-        (hear_clips(material, rows, encoder, context).wide, [clips[i] for i in rows])
+        (hear_clips(material, rows, encoder, context).wide(), [clips[i] for i in rows])
         for rows in told
     )
     intensity = arousal.fit(wide, of, dev_wide, dev_of)
@@ -245,7 +245,7 @@ def _intensity(
     return intensity, {
         "intensity_rank_correlation": {
             "dev": arousal.within_groups(intensity(dev_wide), dev_of),
-            "test": arousal.within_groups(intensity(test.heard.wide), of_test),
+            "test": arousal.within_groups(intensity(test.heard.wide()), of_test),
         },
         "clips_with_intensity": [len(rows) for rows in told],
     }

@@ -199,7 +199,7 @@ def made_up(n: int, seed: int, side: str) -> Side:
         logits = rng.normal(0, 1, (len(truth), 7))
         logits[np.arange(len(truth)), truth] += 1.5 * (truth >= 0)
         logits[truth < 0] = [0, 0, 0, 0, 3, 0, 0]  # spoken sentences read as neutral
-        embedding = rng.normal(0, 1, (len(truth), width))
+        embedding = logits @ rng.normal(0, 1, (7, width))
         embedding[:, 0] = np.where(truth < 0, 3, 0)
         return Answers(
             logits.astype(np.float32),
@@ -211,7 +211,7 @@ def made_up(n: int, seed: int, side: str) -> Side:
     return Side(pairing, answers(labels, 6, 0), answers(words, 5, 3))
 
 
-SETTINGS = FusionSettings(steps=120, batch_size=128, evaluate_every=40, hidden=8)
+SETTINGS = FusionSettings(steps=400, batch_size=128, evaluate_every=40, hidden=8)
 
 
 def trained(strategy: str, seed: int = 1) -> Fusion:

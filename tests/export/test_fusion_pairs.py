@@ -7,6 +7,7 @@ import pytest
 
 from realtime_ser_export.errors import ExportError
 from realtime_ser_export.fusion.pairs import (
+    CALM,
     CHOOSE,
     CONTRADICTING,
     FIT,
@@ -115,9 +116,12 @@ def test_each_kind_is_what_it_says(sentences: Sentences, side: str) -> None:
             assert set(own) == {LABELS.index(x) for x in ("angry", "happy", "neutral", "sad")}
         if kind == NEUTRAL:
             assert set(labels) == {NEUTRAL_PLACE}
-        if kind == CONTRADICTING:
+        if kind in (CALM, CONTRADICTING):
             assert not np.any(labels == own)
             assert NEUTRAL_PLACE not in labels
+            assert set(own == NEUTRAL_PLACE) == {kind == CALM}
+        right = pairing.truth(kind, clips, texts)
+        np.testing.assert_array_equal(right, labels if kind == CALM else own)
 
 
 def test_a_clip_without_text_has_no_real_pair(sentences: Sentences) -> None:
