@@ -3,6 +3,7 @@
 Paper 1: DistilBERT. Paper 2: HuBERT and BERT, "mean-pooled along the sequence dimension, passed
 through a dropout layer, concatenated", linear. Papers 3 and 5: BETO, MarIA, BERTIN, wav2vec 2.0.
 The modules are those that are exported (`huggingface`), so that what was trained can be served.
+What the papers keep frozen is exported first, and given as an encoder folder with --audio.
 """
 
 from __future__ import annotations
@@ -64,15 +65,12 @@ def fine_tune(
     dev: Indices,
     settings: FitSettings,
     folder: Path,
-    *,
-    freeze_audio: bool = False,
 ) -> Floats:
     """Train, or go on; gives the logits of all n clips, float32 [n, count].
 
     Args:
         models: folder or hub id by modality, audio and text; one of them or both.
         waves, texts: of the n clips, where their modality is trained.
-        freeze_audio: train the audio encoder's layer on top alone (paper 1, paper 2's HuBERT).
 
     Raises:
         ExportError: a model is not to be had, or is none that can be exported.
@@ -83,7 +81,7 @@ def fine_tune(
     if "audio" in models:
         assert waves is not None
         heard = load_audio(resolve(models["audio"], needs=AUDIO_FILES), "none")
-        modules["audio"] = heard.module.requires_grad_(not freeze_audio)
+        modules["audio"] = heard.module.requires_grad_(True)
         width += _width(heard.part)
         sources.append(_waveforms(waves, heard.part))
     if "text" in models:

@@ -173,12 +173,6 @@ class _Work:
 
     def _audio(self, folder: Path, train: Indices, dev: Indices) -> Floats:
         settings = self._settings(80, 8, 5e-5)
-        if "audio" in self.options.fine_tune:
-            from .finetune import fine_tune
-
-            only = {"audio": self.options.fine_tune["audio"]}
-            return fine_tune(only, self._sounds(), None, self.labels, self.count, train, dev,
-                             settings, folder, freeze_audio=True)  # fmt: skip
         answers = self._heard()
         torch.manual_seed(self.options.seed)
         network = FrozenHead(answers.embedding.shape[1], self.count, hidden=1024)
@@ -234,7 +228,7 @@ def _reason(options: Options, system: str, own: bool) -> str:
             "cut at the paper's thresholds, but for D at 0.5. Acted feelings are easier to hear "
             "than those of guests on television."
         )
-    if system in ("audio", "fusion") and "audio" not in options.fine_tune:
+    if system in ("audio", "fusion") and not options.audio:
         parts.append("The encoder is the default bundle's instead of UniSpeech-SAT large.")
     if system in ("text", "fusion"):
         parts.append(f"Text by {text_system(options)}.")
