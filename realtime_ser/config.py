@@ -132,7 +132,7 @@ class Settings:
     partial_interval_ms: int = setting(
         500, "time between partial estimates", low=30, high=60_000, scope=Scope.SESSION_AT_LEAST
     )
-    partial_first_ms: int = setting(600, "speech heard before the first one", low=30, high=60_000)
+    partial_first_ms: int = setting(510, "speech heard before the first one", low=30, high=60_000)
     partial_window_s: float = setting(
         4.0, "audio that a partial looks back on", low=0.25, high=30, scope=Scope.SESSION_AT_MOST
     )

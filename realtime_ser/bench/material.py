@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,11 +71,23 @@ def conversation(
     sentences = itertools.cycle(_sentences())
     for _ in range(int(random.integers(len(_sentences())))):
         next(sentences)
+    utterances = (_utterance(sentences, utterance_s, random) for _ in range(count))
+    return _joined(utterances, silence_s, lead_in_s, random)
+
+
+def single_sentences(silence_s: float, count: int, *, lead_in_s: float = 1.0) -> Material:
+    """`count` utterances, each a whole sentence that the transcriber `mini` knows."""
+    sentences = itertools.islice(itertools.cycle(_sentences()), count)
+    return _joined(sentences, silence_s, lead_in_s, np.random.default_rng(0))
+
+
+def _joined(
+    utterances: Iterable[Samples], silence_s: float, lead_in_s: float, random: np.random.Generator
+) -> Material:
     parts = [_quiet(random, lead_in_s)]
     speech = []
     position = len(parts[0])
-    for _ in range(count):
-        spoken = _utterance(sentences, utterance_s, random)
+    for spoken in utterances:
         silence = _quiet(random, silence_s)
         speech.append((position, position + len(spoken)))
         parts += [spoken, silence]
