@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor, nn
 
 from ..errors import ExportError
 from ..training.checkpoints import restore_progress, save_atomically, save_progress
 from ..training.metrics import unweighted_recall
+from .bars import bar
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -151,7 +151,7 @@ def _epoch(
     # A last batch of one clip has no variance for batch normalisation to divide by.
     starts = [start for start in range(0, len(order), size) if len(order) - start > 1]
     optimiser.zero_grad()
-    for count, start in enumerate(track(starts, title, transient=True), 1):
+    for count, start in enumerate(bar(starts, title, brief=True), 1):
         clips = order[start : start + size]
         scores = network(*inputs(clips))
         (loss(scores, torch.from_numpy(labels[clips])) / settings.accumulate).backward()

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from realtime_ser.models.audio import AudioExpert
 from realtime_ser.models.bundle_description import Role
@@ -19,6 +18,7 @@ from ..errors import ExportError
 from ..fusion.answers import Answers
 from ..training.features import Encoders, open_encoders
 from ..training.subjects import by_length
+from .bars import bar
 
 Floats = NDArray[np.float32]
 _TEXTS = 64
@@ -70,7 +70,7 @@ def has_text(encoder: str | Path) -> bool:
 def _hear(expert: AudioExpert, waves: Waves) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     starts = range(0, len(waves), _CLIPS)
-    for start in track(starts, "speech encoder", transient=True):
+    for start in bar(starts, "speech encoder", brief=True):
         block = [waves[index] for index in range(start, min(start + _CLIPS, len(waves)))]
         for rows in by_length(block):
             outputs = expert.run([block[row] for row in rows])
@@ -81,7 +81,7 @@ def _hear(expert: AudioExpert, waves: Waves) -> dict[str, Floats]:
 def _read(expert: TextExpert, texts: Sequence[str]) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     order = np.argsort([len(text) for text in texts], kind="stable")
-    for start in track(range(0, len(order), _TEXTS), "text encoder", transient=True):
+    for start in bar(range(0, len(order), _TEXTS), "text encoder", brief=True):
         rows = order[start : start + _TEXTS]
         _put(found, expert.part, expert.run([texts[row] for row in rows]), rows, len(texts))
     return found

@@ -10,7 +10,6 @@ from typing import Any
 import librosa
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -19,6 +18,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from ..training.corpora import SAMPLE_RATE_HZ
+from .bars import bar
 from .prepare import Sounds
 from .recordings import Waveform
 
@@ -66,7 +66,7 @@ def features_of(sounds: Sounds, cache: Path, what: str) -> Floats:
     path = cache / f"handcrafted-{key.hexdigest()[:16]}.npy"
     if not path.is_file():
         rows = [
-            handcrafted(sounds[index]) for index in track(range(len(sounds)), f"features of {what}")
+            handcrafted(sounds[index]) for index in bar(range(len(sounds)), f"features of {what}")
         ]
         cache.mkdir(parents=True, exist_ok=True)
         np.save(path, np.array(rows, np.float32).reshape(-1, len(FEATURES)))

@@ -8,11 +8,11 @@ from pathlib import Path
 import librosa
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from ..fusion.answers import Answers
 from ..training.corpora import SAMPLE_RATE_HZ
 from ..training.metrics import softmax
+from .bars import bar
 from .fit import FitSettings
 from .join import join
 from .options import Options
@@ -94,7 +94,7 @@ def _mfcc(task: Divided, coefficients: int, cache: Path) -> Answers:
     if not path.is_file():
         rows = [
             mean_mfcc(sounds[index], coefficients)
-            for index in track(range(len(sounds)), f"{coefficients} MFCC", transient=True)
+            for index in bar(range(len(sounds)), f"{coefficients} MFCC", brief=True)
         ]
         np.save(path, np.array(rows, np.float32))
     embedding: Floats = np.load(path)

@@ -11,10 +11,10 @@ import librosa
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from ..training.corpora import SAMPLE_RATE_HZ
 from ..training.metrics import softmax
+from .bars import bar
 from .fit import FitSettings, Indices, fit, predict, rows_of
 from .frozen import hear
 from .options import Options
@@ -247,7 +247,7 @@ def _log_mel(sounds: Sounds, cache: Path) -> Sequences:
     path = cache / f"log-mel-{key.hexdigest()[:16]}.npz"
     if not path.is_file():
         parts = []
-        for index in track(range(len(sounds)), "log-mel frames", transient=True):
+        for index in bar(range(len(sounds)), "log-mel frames", brief=True):
             power = librosa.feature.melspectrogram(
                 y=sounds[index], sr=SAMPLE_RATE_HZ, n_fft=512, win_length=400, hop_length=160,
                 n_mels=64,

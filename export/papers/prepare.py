@@ -18,9 +18,9 @@ import librosa
 import noisereduce
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from ..training.corpora import SAMPLE_RATE_HZ
+from .bars import bar
 from .recordings import Recording, Waveform, read_sound
 
 LABELS = ("angry", "calm", "disgust", "fearful", "happy", "sad", "surprised")
@@ -109,7 +109,7 @@ def store(folder: Path, name: str, key: str, count: int, waves: Iterator[Wavefor
         place.mkdir(parents=True, exist_ok=True)
         lengths = []
         with (place / "samples.raw").open("wb") as file:
-            for wave in track(waves, name, total=count):
+            for wave in bar(waves, name, total=count):
                 clipped = np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
                 file.write(clipped.tobytes())
                 lengths.append(len(clipped))
