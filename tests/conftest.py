@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from tiny_bundle import write_tiny_bundle
 from virtual_microphone import VirtualMicrophone, running_virtual_microphone
 
 from realtime_ser.bench.random_whisper import build_whisper
+
+# no test is decided by how busy the machine is
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

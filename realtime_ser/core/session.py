@@ -268,20 +268,17 @@ class Session:
         settings = self._settings
         current.next_partial_at = now + samples_from_ms(settings.partial_interval_ms)
         if settings.partials:
-            window = round(settings.partial_window_s * SAMPLE_RATE_HZ)
-            start = max(current.start, now - window)
-            self._ask_partial(JobKind.PARTIAL, current.id, start, now, current.estimates)
-        if settings.partial_transcripts and not self._budget.suffices:
-            self._events += self._budget.complaints(now)
-        elif settings.partial_transcripts:
+            start = max(current.start, now - round(settings.partial_window_s * SAMPLE_RATE_HZ))
+            self._ask_partial(JobKind.PARTIAL, start, now, current.estimates)
+        if settings.partial_transcripts and self._budget.suffices:
             # from its start on: a sentence that begins in its middle is a guess
-            start = current.start
-            self._ask_partial(JobKind.PARTIAL_TRANSCRIPT, current.id, start, now, current.words)
+            self._ask_partial(JobKind.PARTIAL_TRANSCRIPT, current.start, now, current.words)
+        elif settings.partial_transcripts:
+            self._events += self._budget.complaints(now)
 
-    def _ask_partial(
-        self, kind: JobKind, utterance_id: int, start: int, end: int, series: PartialSeries
-    ) -> None:
-        utterance = self._utterance(utterance_id, start, end, self._segmenter.speech_samples)
+    def _ask_partial(self, kind: JobKind, start: int, end: int, series: PartialSeries) -> None:
+        speech_samples = self._segmenter.speech_samples
+        utterance = self._utterance(self._current().id, start, end, speech_samples)
         self._ask(kind, utterance, series.next_revision())
 
     def _speculate(self, start: int, end: int, speech_samples: int) -> None:
@@ -366,12 +363,8 @@ class Session:
     def _tell_words(self, job: AnalysisJob, answer: Transcription) -> None:
         assert job.kind is JobKind.PARTIAL_TRANSCRIPT  # other kinds ask for more than words
         current = self._open
-        if (
-            current is not None
-            and current.id == job.utterance.id
-            and current.words.tell(job.revision)
-            and answer.transcript is not None
-        ):
+        is_news = current is not None and current.id == job.utterance.id
+        if is_news and self._current().words.tell(job.revision) and answer.transcript is not None:
             self._events.append(words_told(job, answer.transcript))
 
     def _tell_final(self, closed: _ClosedUtterance) -> None:
@@ -380,12 +373,8 @@ class Session:
         self._events += final_told(closed.utterance, closed.speech_end, closed.endpoint, answer)
         if isinstance(answer, Analysis) and not answer.abstained:
             utterance = closed.utterance
-            estimate = self._rolling.update(
-                answer.emotion,
-                answer.affect,
-                utterance.speech_samples / SAMPLE_RATE_HZ,
-                utterance.end,
-            )
+            speech_s = utterance.speech_samples / SAMPLE_RATE_HZ
+            estimate = self._rolling.update(answer.emotion, answer.affect, speech_s, utterance.end)
             self._events.append(RollingUpdate(audio_end=utterance.end, estimate=estimate))
         self._events.append(end_told(closed.utterance))
 

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_ser_client.conversation import LARGEST_MESSAGE, Conversation
@@ -102,7 +102,6 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(deadline=None)  # megabytes, on whatever machine
 @given(st.lists(ACTIONS, max_size=60))
 def test_whatever_drops_all_audio_arrives_once_and_all_events_too(actions: list[Any]) -> None:
     link = Link()

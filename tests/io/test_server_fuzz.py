@@ -104,7 +104,7 @@ def test_whatever_clients_send_only_described_errors_come_and_others_go_on(
             limits = {"resume_grace_s": 0.0, "max_sessions": 10_000}
             async with serving(engine, **limits) as served, connect(served.address) as other:
 
-                @settings(max_examples=60, deadline=None)
+                @settings(max_examples=60)
                 @given(QUERIES, st.lists(FRAMES, max_size=5), st.just(b"") | RAW, ENDINGS)
                 def fuzz(
                     query: str, frames: list[tuple[int, bytes]], raw: bytes, ending: str
