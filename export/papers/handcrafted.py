@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ FEATURES = (
 )
 
 Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
 
 
 def handcrafted(waveform: Waveform) -> Floats:
@@ -86,13 +88,23 @@ def classifier(name: str, seed: int = 0, threads: int = 1) -> Any:
         return LGBMClassifier(random_state=seed, n_jobs=threads, verbose=-1)
     made = {
         "KNeighborsClassifier": lambda: KNeighborsClassifier(n_jobs=threads),
-        "MLPClassifier": lambda: MLPClassifier(max_iter=500, random_state=seed),
+        "MLPClassifier": lambda: MLPClassifier(random_state=seed),
         "LogisticRegression": lambda: LogisticRegression(max_iter=2000, random_state=seed),
         "RandomForestClassifier": lambda: RandomForestClassifier(random_state=seed, n_jobs=threads),
         "GaussianNB": GaussianNB,
         "DecisionTreeClassifier": lambda: DecisionTreeClassifier(random_state=seed),
     }
     return made[name]()
+
+
+def fitted(name: str, features: Floats, labels: Labels, seed: int = 0, threads: int = 1) -> Any:
+    """A classifier that has learnt [n, 94] and int64 [n]."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # By default the perceptron stops after 200 rounds, at its best or not, and says so.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return classifier(name, seed, threads).fit(features, labels)
 
 
 def standardised(train: Floats, *others: Floats) -> Sequence[Floats]:

@@ -21,7 +21,7 @@ from ..training.run import Places, train_run
 from ..training.run_recipe import recipe_of
 from .fit import FitSettings, Indices, fit, predict, rows_of
 from .frozen import has_text, hear, read
-from .handcrafted import CLASSIFIERS, FEATURES, classifier, features_of, standardised
+from .handcrafted import CLASSIFIERS, FEATURES, features_of, fitted, standardised
 from .images import blocks, spectrogram_images
 from .join import join, with_logits
 from .networks import Convolutions1d, FrozenHead, ImageNetwork, mean_of_blocks
@@ -90,8 +90,7 @@ def _classical(bench: Bench, options: Options, material: Material, data: str) ->
         even = features_of(material.even.sounds, options.cache, "the training part")
         every = features_of(material.sounds, options.cache, "all clips")
         train, rest = standardised(even, every[material.split.test])
-        model = classifier(name, options.seed, options.threads)
-        model.fit(train, material.even.labels)
+        model = fitted(name, train, material.even.labels, options.seed, options.threads)
         probabilities = np.zeros((len(rest), len(LABELS)), np.float32)
         probabilities[:, model.classes_] = model.predict_proba(rest)
         return material.answered(probabilities)

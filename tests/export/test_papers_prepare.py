@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 
 from realtime_ser_export.errors import ExportError
 from realtime_ser_export.papers import prepare
-from realtime_ser_export.papers.handcrafted import CLASSIFIERS, FEATURES, classifier, handcrafted
+from realtime_ser_export.papers.handcrafted import CLASSIFIERS, FEATURES, fitted, handcrafted
 from realtime_ser_export.papers.recordings import Recording
 from realtime_ser_export.papers.results import Answered, Bench, figures, write_report
 from realtime_ser_export.papers.speech_here import folds
@@ -92,7 +92,7 @@ def test_each_classifier_learns(name: str) -> None:
     labels = np.arange(120) % 3
     points = RNG.standard_normal((120, 4)).astype(np.float32)
     points[:, 0] += 4 * labels
-    model = classifier(name).fit(points[:90], labels[:90])
+    model = fitted(name, points[:90], labels[:90])
     assert np.mean(model.predict_proba(points[90:]).argmax(1) == labels[90:]) > 0.7
 
 
