@@ -68,7 +68,6 @@ def gather(
     clips: Sequence[Clip],
     rows: Sequence[TextRow],
     emotions: Sequence[str],
-    corpora: Sequence[str],
     most: int,
 ) -> Sentences:
     """The transcripts of all clips, and the sentences of dev and test that have one emotion.
@@ -76,7 +75,6 @@ def gather(
     Sentences of dev are divided: three quarters are learnt from, one quarter chooses.
 
     Args:
-        corpora: whose sentences to take; all that tell emotions where empty.
         most: of each corpus, side and emotion; the first by a hash of the text.
     """
     spoken = sorted({clip.text for clip in clips if clip.text})
@@ -87,7 +85,7 @@ def gather(
     known: set[tuple[str, str]] = set()
     for row in sorted(rows, key=lambda row: _share(row.text)):
         emotion = _emotion(row, emotions)
-        if emotion is None or row.split == "train" or (corpora and row.corpus not in corpora):
+        if emotion is None or row.split == "train":
             continue
         where = TEST if row.split == "test" else CHOOSE if _share(row.text) < 0.25 else FIT
         group = chosen.setdefault((row.corpus, where, emotion), [])

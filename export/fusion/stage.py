@@ -19,6 +19,7 @@ from ..bundles.centroids import centroids
 from ..bundles.fusion_head import export_head
 from ..encoder_folder import GRAPH_FILE, RECORD_FILE
 from ..errors import ExportError
+from ..text.labels import SHARED
 from ..text.splits import read_rows
 from ..training.calibration import fit
 from ..training.checkpoints import save_atomically
@@ -169,9 +170,9 @@ def _sides(
     settings: FusionSettings, context: StageContext, encoders: Mapping[str, Path]
 ) -> tuple[dict[str, Side], Sentences]:
     clips = context.clips
-    sentences = gather(
-        clips, read_rows(context.data / "text"), LABELS, settings.corpora, settings.sentences
-    )
+    corpora = settings.corpora or tuple(SHARED)
+    rows = read_rows(context.data / "text", corpora)
+    sentences = gather(clips, rows, LABELS, settings.sentences)
     words = read(
         encoders[TEXT],
         sentences.texts,
@@ -183,14 +184,14 @@ def _sides(
     dev = {FIT: [], CHOOSE: []}
     for i in context.split.dev:
         dev[side_of(clips[i])].append(i)
-    rows = {name: np.array(found, np.int64) for name, found in dev.items()}
-    rows[TEST] = context.split.test
-    for name, found in rows.items():
+    places = {name: np.array(found, np.int64) for name, found in dev.items()}
+    places[TEST] = context.split.test
+    for name, found in places.items():
         if len(found) == 0:
             raise ExportError(f"there are no clips on the side {name} of fusion; give dev more")
     material = open_material(context.data, context.cache, clips)
     sides = {}
-    for name, found in rows.items():
+    for name, found in places.items():
         of_side = [clips[i] for i in found]
         pairing = Pairing(of_side, sentences, name, LABELS.index("neutral"))
         heard = hear_clips(material, found, encoders[AUDIO], context)

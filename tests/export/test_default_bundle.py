@@ -27,7 +27,10 @@ def sha256(path: Path) -> str:
 
 
 def test_every_file_has_its_hash(described: dict[str, Any]) -> None:
-    assert set(described["files"]) == {"audio/model.onnx", "golden.npz", "MODEL_CARD.md"}
+    assert set(described["files"]) == {
+        *("audio/model.onnx", "text/model.onnx", "text/tokenizer.json", "fusion/model.onnx"),
+        *("golden.npz", "MODEL_CARD.md"),
+    }
     for file, record in described["files"].items():
         assert sha256(BUNDLE / file) == record["sha256"], file
         assert (BUNDLE / file).stat().st_size == record["bytes"], file
@@ -71,10 +74,22 @@ def test_its_golden_cases_replay(described: dict[str, Any]) -> None:
                 assert np.abs(answer[0] - expected).max() <= described["golden"]["tolerance"]
 
 
+def test_the_head_takes_what_the_encoders_give(described: dict[str, Any]) -> None:
+    head = described["parts"]["fusion"]
+    widths = {spec["name"]: spec["shape"][-1] for spec in head["inputs"]}
+    for modality in ("audio", "text"):
+        (part,) = described["parts"][modality]
+        (embedding,) = (spec for spec in part["outputs"] if spec["role"] == "embedding")
+        assert widths[f"{modality}_embedding"] == embedding["shape"][1]
+    session = onnxruntime.InferenceSession(
+        str(BUNDLE / head["file"]), providers=["CPUExecutionProvider"]
+    )
+    assert [value.name for value in session.get_outputs()] == ["logits", "affect"]
+
+
 def test_affect_and_figures_are_there(described: dict[str, Any]) -> None:
-    centroids = described["affect"]["centroids"]
-    assert set(centroids) == set(described["labels"])
-    assert all(0 <= value <= 1 for point in centroids.values() for value in point)
+    assert described["affect"]["part"] == "fusion"
+    assert "Russell" in described["affect"]["source"]
     assert 0 < described["calibration"]["abstain_below"] < 1
     recalls = [m for m in described["metrics"] if m["name"] == "unweighted_average_recall"]
     assert {"CREMA-D", "RAVDESS", "EmoDB", "nEMO", "BanglaSER", "TESS"} <= {

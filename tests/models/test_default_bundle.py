@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import Bundle, load_bundle, packaged_bundles
+from realtime_ser.models.fusion import posterior
 from realtime_ser.models.golden import verify_golden
 from realtime_ser.models.ort import choose_provider
-from realtime_ser.types import AnalysisJob, JobKind, Utterance
+from realtime_ser.types import Analysis, AnalysisJob, JobKind, Samples, Transcript, Utterance
 
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 
@@ -64,6 +65,53 @@ def test_any_sound_gets_an_answer(analyzer: BundleAnalyzer, samples: NDArray[np.
     assert sum(analysis.emotion.probabilities) == pytest.approx(1, abs=1e-6)
     affect = analysis.affect
     assert all(0 <= value <= 1 for value in (affect.valence, affect.arousal, affect.dominance))
+
+
+class Reader:
+    """A transcriber that hears the same words in everything."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def transcribe(self, samples: Samples) -> Transcript | None:
+        return Transcript(self._text, "en", -0.1, 0.0) if self._text else None
+
+    def warm_up(self) -> None:
+        pass
+
+
+def read(bundle: Bundle, text: str) -> Analysis:
+    """What it answers to a second of noise with these words."""
+    analyzer = BundleAnalyzer(bundle, choose_provider("cpu"), threads=1, transcriber=Reader(text))
+    (analysis,) = analyzer.analyze([job(NOISE[:16_000])])
+    return analysis
+
+
+def test_words_move_the_answer(bundle: Bundle) -> None:
+    happy = read(bundle, "I am so happy, this is wonderful, thank you so much!")
+    sad = read(bundle, "I miss her so much, I feel so sad and lonely, I cried all night")
+    assert happy.modalities == sad.modalities == ("audio", "text")
+    places = [LABELS.index(label) for label in ("happy", "sad")]
+    more_happy, more_sad = (
+        [np.log(analysis.emotion.probabilities[place]) for place in places]
+        for analysis in (happy, sad)
+    )
+    assert more_happy[0] > more_sad[0] + 0.5
+    assert more_sad[1] > more_happy[1] + 0.5
+    assert happy.affect.valence > sad.affect.valence
+
+
+def test_without_words_the_voice_s_own_answer_stands(
+    bundle: Bundle, analyzer: BundleAnalyzer
+) -> None:
+    """Not one that a head made of it: the voice's logits at the temperature fitted on it alone."""
+    analysis = read(bundle, "")
+    assert analysis.modalities == ("audio",)
+    (expert,) = analyzer.audio
+    logits = expert.hear([(NOISE[:16_000] * 32767).astype(np.int16)]).logits
+    assert logits is not None
+    alone = posterior(logits, bundle.description.calibration)[0]
+    np.testing.assert_allclose(analysis.emotion.probabilities, alone, atol=1e-5)
 
 
 def test_a_batch_of_mixed_lengths_answers_like_single_jobs(analyzer: BundleAnalyzer) -> None:
