@@ -42,9 +42,9 @@ _PAPER: Mapping[str, tuple[float, float, float, float]] = {
 }  # Table 4: E, V, A, D.
 _SYSTEMS = {
     "spectrograms": "mel spectrogram + DCNN",
-    "audio": "UniSpeech-SAT: frozen encoder + 1024 + n",
-    "text": "DistilBERT: text encoder",
-    "fusion": "MMML: logits, 2n, n",
+    "audio": "frozen speech encoder + 1024 + n",
+    "text": "text alone",
+    "fusion": "fusion of logits: 2n, n",
 }
 _CATEGORY_HERE = {"neutral": "Calm", "angry": "Upset", "fearful": "Worried"}
 

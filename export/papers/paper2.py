@@ -223,11 +223,11 @@ def _with_encoders(bench: Bench, options: Options, material: Material, data: str
         return material.answered(softmax(scores[test]))
 
     bench.add(
-        f"{material.protocol}/frozen", "HuBERT: frozen encoder + linear", material.protocol,
+        f"{material.protocol}/frozen", "frozen speech encoder + linear", material.protocol,
         LABELS, frozen, paper=_paper("HuBERT", material.protocol), data=data, reason=reason,
     )  # fmt: skip
     found = bench.add(
-        f"{material.protocol}/fused", "HuBERT + BERT: concat, dropout, linear", material.protocol,
+        f"{material.protocol}/fused", "speech + text: concatenated, dropout, linear", material.protocol,
         LABELS,
         fused if together or has_text(reader) else "it needs a text encoder; give --text one",
         paper=_paper("HuBERT + BERT", material.protocol), data=data,

@@ -28,7 +28,7 @@ COEFFICIENTS = 128
 _TEXT = {"macro_f1": 65.75}
 _MULTIMODAL = {"macro_f1": 71.23}
 _VARIANTS = (
-    ("subnet_concat", COEFFICIENTS, "MFCC(128) and BERT, each to 256, concatenated", _MULTIMODAL),
+    ("subnet_concat", COEFFICIENTS, "MFCC(128) and text, each to 256, concatenated", _MULTIMODAL),
     ("subnet_attention", COEFFICIENTS, "the same with multi-head attention", {}),
     ("subnet_concat", 56, "MFCC(56) instead", {}),
     ("subnet_concat", 256, "MFCC(256) instead", {}),
@@ -57,7 +57,7 @@ def _task_1(bench: Bench, options: Options) -> None:
         return Answered(softmax(scores[task.test]), task.labels[task.test])
 
     bench.add(
-        "task-1/text", "BETO: text alone (task 1)", task.protocol, task.names, run, paper=_TEXT,
+        "task-1/text", "text alone (task 1)", task.protocol, task.names, run, paper=_TEXT,
         data=f"{task.data}, texts",
         reason=f"Text by {text_system(options)} instead of BETO. {TEXT_REASON}",
     )  # fmt: skip

@@ -65,10 +65,10 @@ def _task_1(bench: Bench, options: Options) -> None:
         # One stand-in is one row: the same figure three times would look like three findings.
         first = name == "BETO"
         bench.add(
-            f"task-1/{name}", f"{name}: text alone (task 1)", task.protocol, task.names,
+            f"task-1/{name}", f"text alone (task 1), the paper's {name}", task.protocol, task.names,
             run if first else f"give --fine-tune text={name}'s folder and an --out of its own",
             paper=_paper(name), data=f"{task.data}, texts",
-            reason=f"Text by {text_system(options)}. {TEXT_REASON}",
+            reason=f"Text by {text_system(options)} instead of {name}. {TEXT_REASON}",
         )  # fmt: skip
 
 

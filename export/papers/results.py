@@ -241,8 +241,8 @@ def _bars(rows: Sequence[Row], metric: str) -> Figure:
     places = np.arange(len(rows))
     assert all(row.ours for row in rows)
     ours = [row.ours[metric] or 0.0 if row.ours else 0.0 for row in rows]
-    axes.barh(places + 0.2, [row.paper.get(metric, 0.0) for row in rows], 0.38, label="paper")
-    axes.barh(places - 0.2, ours, 0.38, label="ours")
+    axes.barh(places - 0.2, [row.paper.get(metric, 0.0) for row in rows], 0.38, label="paper")
+    axes.barh(places + 0.2, ours, 0.38, label="ours")
     axes.set_yticks(places, [f"{row.system}, {row.protocol}" for row in rows], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(f"{TITLES[metric]}, %")
@@ -253,10 +253,16 @@ def _bars(rows: Sequence[Row], metric: str) -> Figure:
 def _confusions(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
+    # A row that looks closer at a part of another has that one's matrix.
+    first = {str(row.ours and row.ours["confusion"]): row for row in reversed(rows)}
+    rows = list(reversed(first.values()))
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.3 * lines), layout="constrained")
-    for axes, row in zip(figure.subplots(lines, columns, squeeze=False).flat, rows, strict=False):
+    places = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in places[len(rows) :]:
+        axes.set_axis_off()
+    for axes, row in zip(places, rows, strict=False):
         assert row.ours is not None
         counts = np.array(row.ours["confusion"], float)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
