@@ -227,8 +227,8 @@ def _with_encoders(bench: Bench, options: Options, material: Material, data: str
         LABELS, frozen, paper=_paper("HuBERT", material.protocol), data=data, reason=reason,
     )  # fmt: skip
     found = bench.add(
-        f"{material.protocol}/fused", "speech + text: concatenated, dropout, linear", material.protocol,
-        LABELS,
+        f"{material.protocol}/fused", "speech + text: concatenated, dropout, linear",
+        material.protocol, LABELS,
         fused if together or has_text(reader) else "it needs a text encoder; give --text one",
         paper=_paper("HuBERT + BERT", material.protocol), data=data,
         reason=reason + " The texts are the sentences as given to the actors; those of CREMA-D, "
