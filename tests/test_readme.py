@@ -34,9 +34,13 @@ def test_its_links_and_pictures_are_there() -> None:
 
 def test_its_flags_and_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     said = ""
-    for command in ("file", "listen", "pipe", "serve", "doctor", "config", "schema"):
+    for command in ("file", "listen", "pipe", "serve", "doctor", "config", "schema", "bench"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
+        said += capsys.readouterr().out
+    for verb in ("latency", "capacity", "encoders", "report", "compare"):
+        with pytest.raises(SystemExit):
+            main(["bench", verb, "--help"])
         said += capsys.readouterr().out
     said += exporting_help(capsys)
     # the flags of pip, websocat and the Wyoming service stand in the README too

@@ -54,12 +54,13 @@ def table(rows: Table) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def name_of(row: Mapping[str, Any]) -> str:
-    """What tells a row from the others: its models, and what was varied."""
+def name_of(row: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> str:
+    """What tells a row from the others: its models, what was varied, and what `settings` change."""
     config = row["config"]
+    told = {**(settings or {}), **config}
     varied = [
         f"{name} {_said(value)}"
-        for name, value in config.items()
+        for name, value in told.items()
         if name not in ("utterance_s", "pace", "asr")
     ]
     pace = "compute-unaware" if config["pace"] == "unaware" else f"asr {_short(row['asr'])}"
