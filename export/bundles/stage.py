@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from realtime_ser.models.bundle import Bundle
 from realtime_ser.types import SAMPLE_RATE_HZ
 
@@ -320,18 +318,6 @@ def _facts(
 ) -> CardFacts:
     clips = [context.clips[i] for i in context.split.train]
     recipe, versions = _of_run(context.run)
-    made_by = []
-    for each in placed:
-        training = each.record.options.get("training", {})
-        told = ", ".join(
-            f"{name.replace('_', ' ')} {value:g}"
-            for name, value in training.items()
-            if isinstance(value, int | float) and np.isfinite(value)
-        )
-        made_by.append(
-            f"The {each.part.modality} encoder ({each.record.source.architecture}, from scratch)"
-            + (f": {told}." if told else ".")
-        )
     return CardFacts(
         description=description,
         evaluation=evaluation.document,
@@ -339,9 +325,27 @@ def _facts(
         fusion=None if joined is None else joined.figures,
         speakers=len({clip.speaker for clip in clips}),
         recipe=recipe,
-        made_by=made_by,
+        made_by=[_made_by(each) for each in placed],
         versions=versions,
     )
+
+
+def _made_by(placed: Placed) -> str:
+    """A sentence on how an encoder was trained, from what its folder says."""
+    training = placed.record.options.get("training", {})
+    said = [f"The {placed.part.modality} encoder was trained from scratch"]
+    if {"total_steps", "batch_size", "total_seconds"} <= training.keys():
+        minutes = training["total_seconds"] / 60
+        said.append(
+            f", {training['total_steps']:,} steps of {training['batch_size']} in {minutes:.0f} "
+            "minutes on one or two CPU cores shared with other work"
+        )
+    if {"step", "dev_recall"} <= training.keys():
+        said.append(
+            f"; of the averages of its weights the one with the best mean UA on dev "
+            f"({training['dev_recall']:.1%}) was kept, step {training['step']:,}"
+        )
+    return "".join([*said, "."])
 
 
 def _of_run(run: Path) -> tuple[str, Mapping[str, str]]:

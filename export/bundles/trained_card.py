@@ -228,8 +228,8 @@ def _affect(facts: CardFacts) -> Iterator[str]:
         )
     yield (
         "Words count where there are any: the text encoder's own valence, arousal and dominance, "
-        "a regression on people's ratings of written sentences (EmoBank, on its scale; figures "
-        f"above), have up to {settings['text_affect']:.0%} of the estimate, times the gate. That "
+        "a regression on people's ratings of written sentences (EmoBank, on its scale), have up "
+        f"to {settings['text_affect']:.0%} of the estimate, times the gate. That "
         "share is a decision, too: no corpus rates both."
     )
 

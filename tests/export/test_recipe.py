@@ -231,7 +231,7 @@ PART = ("audio", 0)
         (put("fusion", "method", value="maximum"), 'audio must have embedding = "logits"'),
         (
             together(put("text", value=[TEXT]), put("text", 0, "embedding", value="logits")),
-            r"text\[0\].embedding: is logits, which only",
+            r"text\[0\].embedding: is logits; only head",
         ),
         (
             together(
