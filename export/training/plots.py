@@ -27,6 +27,8 @@ def draw(document: Document, folder: Path) -> list[Path]:
         RELIABILITY: _reliability({"": document}),
         EARLY: _early(_measured(document)),
     }
+    if len(document["mean"].get("after_seconds", [])) < 2:  # sentences have no seconds
+        del made[EARLY]
     return [_save(figure, folder / name) for name, figure in made.items()]
 
 

@@ -19,7 +19,7 @@ def report(document: Document) -> str:
     marked = " **Speaker-dependent**: the same voices in training and test." * bool(
         protocol["speaker_dependent"]
     )
-    text = {"given": "as speech.csv gives it", "missing": "missing", "not read": "not read"}
+    text = {"given": "as the corpora give it", "missing": "missing", "not read": "not read"}
     sections = [
         f"# {subject['name']} ({subject['kind']})",
         f"Protocol: {protocol['kind']}, splits {', '.join(protocol['splits'])}.{marked} Text: "
@@ -28,9 +28,11 @@ def report(document: Document) -> str:
         "UA is the mean recall of the classes, answers restricted to the labels of the corpus, "
         "with its 95 % bootstrap interval over clips and, from four speakers on, over speakers; "
         "*as served*, all labels may be the answer. " + _mean_line(document),
-        "## After how much speech\n\n" + "\n".join(_early_rows(document)),
-        "## All test clips together, as served\n\n" + "\n".join(_pooled_lines(document)),
     ]
+    if len(document["mean"].get("after_seconds", [])) > 1:
+        sections.append("## After how much speech\n\n" + "\n".join(_early_rows(document)))
+    pooled = "\n".join(_pooled_lines(document))
+    sections.append("## All test clips together, as served\n\n" + pooled)
     if document["sounds"]:
         sections.append("## Sounds that nobody acted\n\n" + sounds_table(document))
     if document.get("ratings"):

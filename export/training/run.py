@@ -109,13 +109,16 @@ def clips_of(recipe: RunRecipe, data: Path) -> tuple[Clip, ...]:
 
 
 def evaluate_run(out: Path, places: Places, *, texts: bool = True) -> Evaluation:
-    """Measure a run by its own protocol, all splits together.
+    """Measure a run by its own protocol, all splits together; one of text alone on sentences.
 
     Raises:
         ExportError: it is not trained to the end.
     """
     run = read_run(out)
     recipe = recipe_of_run(run, out)
+    if list(recipe.stages) == ["text"]:
+        made = split_folder(out, run, run.splits[0]) / "text" / "encoder"
+        return evaluate_text_encoder(made, places, out / EVALUATION)
     clips = clips_of(recipe, places.data)
     measured = []
     for split in splits(clips, recipe.protocol):

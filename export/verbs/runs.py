@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..progress import say
+from ..training.run_recipe import packaged_run_recipes
 
 if TYPE_CHECKING:
     from ..training.protocols import Protocol
@@ -31,7 +32,11 @@ def _add_train(verbs: Any) -> None:
         description="Train what a recipe says, or go on where it was stopped.",
     )
     verb.set_defaults(run=_train)
-    verb.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of one of ours")
+    verb.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help=f"a TOML file, or one of ours: {', '.join(packaged_run_recipes())}",
+    )
     _add_places(verb)
     verb.add_argument("--out", type=Path, required=True, help="folder of the run")
     verb.add_argument(
