@@ -84,6 +84,15 @@ def test_the_samples_are_heard_word_for_word(recognizer: Recognizer, name: str) 
     assert {event.modalities for event in finals} == {("audio", "text")}
 
 
+def test_the_default_bundle_reads_what_it_hears() -> None:
+    """What `make demo` shows: every final of the shipped bundle is made of voice and words."""
+    recognizer = Recognizer(asr="mini", asr_required=True, threads=1)
+    events = recognizer.events(AudioFile(sample_path("short")), "short")
+    finals = [event for event in events if isinstance(event, EmotionFinal)]
+    assert len(finals) == len(SAMPLES["short.flac"]["utterances"])
+    assert {event.modalities for event in finals} == {("audio", "text")}
+
+
 @pytest.mark.parametrize("seconds", [0.3, 1, 2, 5, 8])
 @pytest.mark.parametrize("name", ["silence", "noise"])
 def test_silence_and_noise_give_no_text(mini: Transcriber, name: str, seconds: float) -> None:
