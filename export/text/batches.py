@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .corpora import TextRow
 from .labels import CORPORA, EMOTIONS, OWN_LABELS, SHARED
+from .settings import TextSettings
 from .tokens import PAD_ID, spoken, token_ids
 
 _POOL_BATCHES = 40
@@ -116,12 +117,13 @@ def label_logs(encoded: Encoded) -> NDArray[np.float32]:
     return logs
 
 
-def corpus_weights(encoded: Encoded, power: float) -> NDArray[np.float64]:
-    """Chance of each row: corpora of n rows share the draws as n ** power."""
+def corpus_weights(encoded: Encoded, settings: TextSettings) -> NDArray[np.float64]:
+    """Chance of each row to be drawn, by the size of its corpus; they sum to 1."""
     counts = np.bincount(encoded.corpus, minlength=len(CORPORA)).astype(float)
-    chance = np.where(counts > 0, np.maximum(counts, 1) ** (power - 1), 0)[encoded.corpus]
-    out: NDArray[np.float64] = chance / chance.sum()
-    return out
+    chance = np.maximum(counts, 1) ** (settings.draw_power - 1)
+    chance[[CORPORA.index(name) for name in settings.boosted]] *= settings.boost
+    out: NDArray[np.float64] = chance[encoded.corpus]
+    return out / out.sum()
 
 
 def batches(

@@ -11,12 +11,12 @@ import csv
 import hashlib
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExportError
-from .labels import OWN_LABELS
+from .labels import CORPORA, OWN_LABELS
 
 _NO_RATING = float("nan")
 _PLUTCHIK = ("neutral", *OWN_LABELS["xed_es"])
@@ -70,20 +70,21 @@ def hash_split(text: str) -> str:
     return {0: "dev", 1: "test"}.get(place, "train")
 
 
-def read_corpora(data: Path) -> list[TextRow]:
-    """All rows under `data`, a folder with one folder for each corpus.
+def read_corpora(data: Path, corpora: Sequence[str] = CORPORA) -> list[TextRow]:
+    """All rows of `corpora` under `data`, a folder with one folder for each source.
 
     Raises:
         ExportError: a file of a corpus is not there.
     """
+    readers = [read for names, read in _READERS if {*names} & {*corpora}]
     try:
-        rows = [row for read in _READERS for row in read(data)]
+        rows = [row for read in readers for row in read(data)]
     except FileNotFoundError as error:
         raise ExportError(
             f"{error.filename} is not there; give the folder that holds goemotions/, meld/, "
-            "emobank/ and the other text corpora"
+            "emobank/ and the other text corpora, or take the corpus out of [text] corpora"
         ) from error
-    return [row for row in rows if folded(row.text)]
+    return [row for row in rows if row.corpus in corpora and folded(row.text)]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -246,11 +247,17 @@ def _mean_rating(row: dict[str, str], name: str) -> float:
 
 
 _READERS = (
-    *(_goemotions, _meld, _emorynlp, _dairai, _isear, _emoevent, _meacorpus, _semeval_en),
-    *(_semeval_es, _xed, _brighter, _emobank, _facebook),
+    (("goemotions",), _goemotions),
+    (("meld",), _meld),
+    (("emorynlp",), _emorynlp),
+    (("dairai",), _dairai),
+    (("isear",), _isear),
+    (("emoevent_en", "emoevent_es"), _emoevent),
+    (("meacorpus",), _meacorpus),
+    (("semeval_en",), _semeval_en),
+    (("semeval_es", "semeval_es_valence"), _semeval_es),
+    (("xed_en", "xed_es"), _xed),
+    (("brighter_en", "brighter_es"), _brighter),
+    (("emobank",), _emobank),
+    (("fb",), _facebook),
 )
-
-
-def of_corpus(rows: Iterable[TextRow], corpus: str, split: str) -> list[TextRow]:
-    """Rows of one corpus and one split, in order."""
-    return [row for row in rows if row.corpus == corpus and row.split == split]

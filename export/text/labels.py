@@ -91,4 +91,8 @@ OWN_LABELS: Mapping[str, tuple[str, ...]] = {
 AFFECT_CORPORA = ("emobank", "fb", "semeval_es_valence")
 """Corpora with ratings of valence, arousal or dominance and without emotions."""
 
+UNDIVIDED = ("meacorpus",)
+"""Corpora without dev and test rows: a fold of them is held out. They learn the logits as they are
+served (see `prior`), so that their own frequencies of emotions count."""
+
 CORPORA = (*SHARED, *AFFECT_CORPORA)

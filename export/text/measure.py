@@ -32,7 +32,7 @@ from ..training.metrics import (
 )
 from .batches import allowed_emotions
 from .corpora import TextRow
-from .labels import CORPORA, EMOTIONS, SHARED
+from .labels import CORPORA, EMOTIONS, SHARED, UNDIVIDED
 from .network import AFFECT
 from .plain_sentences import PLAIN
 from .prior import CHOSEN_ON, one_emotion, quick_macro_f1
@@ -40,6 +40,8 @@ from .tokens import spoken
 
 _BATCH = 64
 _ROUNDS = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What a text encoder said: logits float64 [n, 7], affect float64 [n, 3]."""
@@ -136,18 +138,17 @@ def measure(folder: Path, rows: Sequence[TextRow], threads: int = 1) -> dict[str
     return out
 
 
-def bundle_metrics(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+def bundle_metrics(figures: Mapping[str, Any], folds: int) -> list[dict[str, Any]]:
     """The figures that targets are set for, as rows of a bundle's `metrics`."""
     rows = []
-    one_label = "rows with one of the seven emotions; written text; exported graph"
+    one_label = "rows with one of the seven emotions"
     for key, emotion in figures["emotion"].items():
-        if key in _PUBLISHED:
-            corpus, split = key.split(".")
-            rows.append(_metric("macro_f1", emotion["macro_f1"], corpus, split, one_label, emotion))
-    for key, emotion in figures.get("cross_validated", {}).items():
         corpus, split = key.split(".")
-        protocol = "stratified folds; only the second phase of training is repeated"
-        rows.append(_metric("macro_f1", emotion["macro_f1"], corpus, split, protocol, emotion))
+        if corpus in _PUBLISHED:
+            fold = f"; one of {folds} stratified folds" if corpus in UNDIVIDED else ""
+            rows.append(
+                _metric("macro_f1", emotion["macro_f1"], corpus, split, one_label + fold, emotion)
+            )
     for key, ratings in figures["affect"].items():
         corpus, split = key.split(".")
         rows.extend(
@@ -158,7 +159,7 @@ def bundle_metrics(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-_PUBLISHED = ("goemotions.test", "meld.dev", "emorynlp.test", "emoevent_es.test", "xed_es.test")
+_PUBLISHED = ("goemotions", "meacorpus", "meld", "emorynlp", "emoevent_es", "brighter_es")
 
 
 def _metric(

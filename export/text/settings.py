@@ -20,15 +20,15 @@ class NetworkSettings:
         token_dropout: share of the tokens that training hides.
     """
 
-    vocabulary: int = 10_000
-    width: int = 192
-    blocks: str = "nn"
+    vocabulary: int = 14_000
+    width: int = 160
+    blocks: str = "n"
     heads: int = 4
     kernel: int = 3
-    inner: int = 192
-    embedding: int = 192
-    dropout: float = 0.2
-    token_dropout: float = 0.1
+    inner: int = 160
+    embedding: int = 160
+    dropout: float = 0.35
+    token_dropout: float = 0.25
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -45,66 +45,52 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseSettings:
-    """One pass of training.
-
-    Attributes:
-        steps: optimiser steps.
-        learning_rate: the highest; of the blocks it is multiplied by `block_rate`.
-        warmup_steps: until it is reached.
-        decay_share: last part of the steps, in which it falls to 0.
-        draw_power: a corpus of n rows is drawn in proportion to n to this power.
-        tuned_share: of all draws, for the corpora of `tuned_on`.
-    """
-
-    steps: int = 6000
-    learning_rate: float = 4e-3
-    block_rate: float = 0.5
-    warmup_steps: int = 100
-    decay_share: float = 0.5
-    draw_power: float = 0.75
-    tuned_share: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class TextSettings:
     """The text encoder.
 
     Attributes:
         corpora: of `labels.CORPORA`, to train on.
-        tuned_on: those of them that only the second phase sees. They have no dev or test rows of
-            their own and are measured by cross-validation, which repeats that short phase alone.
-        folds: of that cross-validation; 0 for none.
+        folds, fold: corpora without a split of their own (MEACorpus) are dealt into so many folds,
+            and this one, from 0, is their test set. All in turn are a cross-validation.
+        steps: optimiser steps; `evaluate_every` counts them too.
+        learning_rate: the highest; of the blocks it is multiplied by `block_rate`.
+        warmup_steps: until it is reached.
+        decay_share: last part of the steps, in which it falls to 0.
+        average_decay: of the moving average of the weights, which is what is served.
+        draw_power: a corpus of n rows is drawn in proportion to n to this power,
+        boosted: these corpora `boost` times as often: small, and what targets are set for.
         max_tokens: of a text in training.
         spoken_share: of the texts that are shown without punctuation.
         own_weight, affect_weight: of the losses beside that of the seven emotions.
     """
 
     corpora: tuple[str, ...] = CORPORA
-    tuned_on: tuple[str, ...] = ("meacorpus",)
     folds: int = 5
+    fold: int = 0
+    steps: int = 3000
     batch_size: int = 128
-    max_tokens: int = 64
-    spoken_share: float = 0.3
-    label_smoothing: float = 0.05
-    own_weight: float = 1.0
-    affect_weight: float = 0.3
+    learning_rate: float = 4e-3
+    block_rate: float = 0.5
+    warmup_steps: int = 100
+    decay_share: float = 0.7
     weight_decay: float = 0.05
     average_decay: float = 0.997
+    draw_power: float = 0.75
+    boosted: tuple[str, ...] = ("meacorpus", "emobank")
+    boost: float = 2.5
+    max_tokens: int = 64
+    spoken_share: float = 0.3
+    label_smoothing: float = 0.1
+    own_weight: float = 1.0
+    affect_weight: float = 1.0
     evaluate_every: int = 500
     network: NetworkSettings = field(default_factory=NetworkSettings)
-    base: PhaseSettings = field(default_factory=PhaseSettings)
-    tune: PhaseSettings = field(
-        default_factory=lambda: PhaseSettings(
-            steps=800, learning_rate=1e-3, decay_share=1.0, tuned_share=0.3
-        )
-    )
 
     def __post_init__(self) -> None:
-        unknown = {*self.corpora, *self.tuned_on} - set(CORPORA)
+        unknown = {*self.corpora, *self.boosted} - set(CORPORA)
         if unknown:
             raise ExportError(
                 f"there is no text corpus {', '.join(sorted(unknown))}; known: {', '.join(CORPORA)}"
             )
-        if self.folds == 1 or self.folds < 0:
-            raise ExportError("cross-validation takes 2 folds or more, or 0 for none")
+        if self.folds < 2 or not 0 <= self.fold < self.folds:
+            raise ExportError("there are 2 folds or more, counted from 0")

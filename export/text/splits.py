@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from .corpora import TextRow, folded, read_corpora
+from .labels import CORPORA
 
 
-def read_rows(data: Path) -> list[TextRow]:
-    """All corpora, without what would leak and without copies within a split of a corpus."""
-    return without_leaks(read_corpora(data))
+def read_rows(data: Path, corpora: Sequence[str] = CORPORA) -> list[TextRow]:
+    """The given corpora, without what would leak and without copies within a split of a corpus."""
+    return without_leaks(read_corpora(data, corpora))
 
 
 def without_leaks(rows: Sequence[TextRow]) -> list[TextRow]:

@@ -1,9 +1,8 @@
 """The training loop of the text encoder.
 
-Two phases: `base` learns the language and all large corpora; `tune`, short, adds the small ones
-that are measured by cross-validation, so that only the short phase has to be repeated for each
-fold. Each phase warms up, holds its learning rate and lets it fall in a line (Hägele et al., 2024).
-The served weights are an exponential moving average.
+The rate warms up, stays, and falls in a line (Hägele et al., "Scaling Laws and Compute-Optimal
+Training Beyond Fixed Training Durations", 2024). The served weights are an exponential moving
+average; of them the best on dev.
 
 The losses: cross-entropy of the seven emotions, of each row over those that its corpus can tell
 apart; of the labels that each corpus calls its own; squared error of valence, arousal, dominance.
@@ -39,9 +38,9 @@ from .batches import (
     corpus_weights,
     label_logs,
 )
-from .labels import CORPORA
+from .labels import CORPORA, UNDIVIDED
 from .network import TextEncoder
-from .settings import NetworkSettings, PhaseSettings, TextSettings
+from .settings import NetworkSettings, TextSettings
 
 Score = Callable[[TextEncoder], tuple[float, Mapping[str, float]]]
 """How good a network is on dev: one number to choose by, and figures to tell."""
@@ -61,10 +60,10 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Te
     return -(targets * log_probabilities).sum(1)
 
 
-def learning_rate_at(step: int, phase: PhaseSettings) -> float:
-    falling = max(1, int(phase.steps * phase.decay_share))
-    warm = min(1.0, (step + 1) / phase.warmup_steps)
-    return phase.learning_rate * warm * min(1.0, (phase.steps - step) / falling)
+def learning_rate_at(step: int, settings: TextSettings) -> float:
+    falling = max(1, int(settings.steps * settings.decay_share))
+    warm = min(1.0, (step + 1) / settings.warmup_steps)
+    return settings.learning_rate * warm * min(1.0, (settings.steps - step) / falling)
 
 
 def standard_scores(encoded: Encoded) -> tuple[Encoded, NDArray[np.float32]]:
@@ -88,11 +87,12 @@ def standard_scores(encoded: Encoded) -> tuple[Encoded, NDArray[np.float32]]:
 class Losses:
     """The loss of a batch."""
 
-    def __init__(self, encoded: Encoded, settings: TextSettings) -> None:
+    def __init__(self, encoded: Encoded, settings: TextSettings, prior: Tensor) -> None:
         self.settings = settings
         self.allowed = torch.from_numpy(allowed_emotions())
         self.allowed_own = torch.from_numpy(allowed_own())
         self.logs = torch.from_numpy(label_logs(encoded))
+        self.logs[[CORPORA.index(name) for name in UNDIVIDED]] = prior
 
     def __call__(self, model: TextEncoder, batch: Batch) -> Tensor:
         settings = self.settings
@@ -117,18 +117,16 @@ def smoothed(targets: Tensor, allowed: Tensor, share: float) -> Tensor:
 
 
 class Trainer:
-    """Everything that changes during one phase, and how it is saved and restored."""
+    """Everything that changes during training, and how it is saved and restored."""
 
-    def __init__(
-        self, model: TextEncoder, phase: PhaseSettings, settings: TextSettings, folder: Path
-    ) -> None:
-        self.model, self.phase, self.settings, self.folder = model, phase, settings, folder
+    def __init__(self, model: TextEncoder, settings: TextSettings, folder: Path) -> None:
+        self.model, self.settings, self.folder = model, settings, folder
         self.average = copy.deepcopy(model).eval()
         blocks = list(model.blocks.parameters())
         rest = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
         groups = [{"params": rest, "factor": 1.0}]
         if blocks:
-            groups.append({"params": blocks, "factor": phase.block_rate})
+            groups.append({"params": blocks, "factor": settings.block_rate})
         # Fused: one pass over the embeddings instead of ten, a third of the time of a step.
         self.optimiser = torch.optim.AdamW(
             groups, betas=_BETAS, weight_decay=settings.weight_decay, fused=True
@@ -141,7 +139,7 @@ class Trainer:
         torch.manual_seed(seed * 1_000_003 + self.step)
         self.model.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = group["factor"] * learning_rate_at(self.step, self.phase)
+            group["lr"] = group["factor"] * learning_rate_at(self.step, self.settings)
         loss = losses(self.model, batch)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -181,7 +179,6 @@ class Trainer:
 def fit(
     model: TextEncoder,
     encoded: Encoded,
-    phase: PhaseSettings,
     settings: TextSettings,
     folder: Path,
     *,
@@ -190,10 +187,10 @@ def fit(
     resume: bool = True,
     score: Score | None = None,
 ) -> TextEncoder:
-    """Train `model` for one phase; affect of `encoded` is in standard scores.
+    """Train `model`; affect of `encoded` is in standard scores.
 
     Args:
-        folder: for last.pt and best.pt; a phase that was stopped goes on from there.
+        folder: for last.pt and best.pt; a run that was stopped goes on from there.
         score: chooses among the checkpoints; without it the last one is taken.
 
     Returns:
@@ -203,24 +200,23 @@ def fit(
     if not resume:
         for name in ("last.pt", "best.pt"):
             (folder / name).unlink(missing_ok=True)
-    trainer = Trainer(model, phase, settings, folder)
+    trainer = Trainer(model, settings, folder)
     trainer.restore()
-    losses = Losses(encoded, settings)
-    chances = _chances(encoded, phase, settings)
+    losses = Losses(encoded, settings, model.prior)
+    chances = corpus_weights(encoded, settings)
     stream = batches(
         encoded, chances, settings.batch_size, settings.spoken_share, seed, trainer.step
     )
     started = time.monotonic() - trainer.seconds
     recent: list[float] = []
-    while trainer.step < phase.steps:
+    while trainer.step < settings.steps:
         recent.append(trainer.train_step(next(stream), losses, seed))
         trainer.seconds = time.monotonic() - started
         rate = trainer.step * settings.batch_size / trainer.seconds
-        progress.step(trainer.step, phase.steps, sentences_per_second=rate)
-        if trainer.step % settings.evaluate_every == 0 or trainer.step == phase.steps:
+        progress.step(trainer.step, settings.steps, sentences_per_second=rate)
+        if trainer.step % settings.evaluate_every == 0 or trainer.step == settings.steps:
             value, figures = score(trainer.average) if score else (float(trainer.step), {})
             progress.record(
-                phase=folder.name,
                 step=trainer.step,
                 minutes=round(trainer.seconds / 60, 1),
                 loss=round(float(np.mean(recent)), 4),
@@ -230,15 +226,6 @@ def fit(
             recent.clear()
             trainer.save()
     return load_network(folder / "best.pt")
-
-
-def _chances(encoded: Encoded, phase: PhaseSettings, settings: TextSettings) -> NDArray[np.float64]:
-    chances = corpus_weights(encoded, phase.draw_power)
-    tuned = np.isin(encoded.corpus, [CORPORA.index(name) for name in settings.tuned_on])
-    if phase.tuned_share and tuned.any() and not tuned.all():
-        for rows, share in ((tuned, phase.tuned_share), (~tuned, 1 - phase.tuned_share)):
-            chances[rows] *= share / chances[rows].sum()
-    return chances
 
 
 def save_network(model: TextEncoder, path: Path, **facts: float) -> None:
