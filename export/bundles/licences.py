@@ -38,6 +38,13 @@ _TEXT = {
 _UNKNOWN = "not known here"
 
 
+def text_title(corpus: str) -> str:
+    """A text corpus for people, with its language where it comes in several."""
+    name, _ = _TEXT.get(corpus, (corpus, ""))
+    _, _, language = corpus.rpartition("_")
+    return f"{name} ({language})" if language in ("en", "es") and corpus in _TEXT else name
+
+
 def data_uses(
     trained: Iterable[str],
     measured: Iterable[str],

@@ -29,7 +29,7 @@ from ..training.stage_evaluation import open_material, trained_labels, unseen_co
 from ..training.subjects import BundleSubject, EncoderSubject
 from .centroids import PAD_SOURCE, centroids
 from .golden import GoldenCase, golden_inputs
-from .licences import data_uses
+from .licences import data_uses, text_title
 from .place_encoder import Placed, expected_outputs, place
 from .recipe_description import PartRecipe
 from .settings import BundleSettings
@@ -306,7 +306,7 @@ def _text_metrics(run: Path, joined: _Joined | None) -> list[dict[str, Any]]:
     if joined is None or not path.is_file():
         return []
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-    return rows
+    return [{**row, "dataset": text_title(row["dataset"])} for row in rows]
 
 
 def _facts(

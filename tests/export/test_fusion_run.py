@@ -75,7 +75,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(arguments(recipe, out, data)) == 4
     write_tiny_encoder(out / "audio" / "encoder")
     write_text_encoder(out / "text" / "encoder", folder)
-    row = {"name": "macro_f1", "value": 0.5, "dataset": "GoEmotions", "split": "test"}
+    row = {"name": "macro_f1", "value": 0.5, "dataset": "goemotions", "split": "test"}
     figures = {"metrics": [row | {"protocol": "made up"}]}
     (out / "text" / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
     assert main(arguments(recipe, out, data)) == 0
