@@ -331,7 +331,11 @@ def _facts(
 
 
 def _made_by(placed: Placed) -> str:
-    """A sentence on how an encoder was trained, from what its folder says."""
+    """How an encoder was trained, from what its folder says.
+
+    `history` among the record's options is what nobody but its maker can know, such as that the
+    run went on from the weights of another.
+    """
     training = placed.record.options.get("training", {})
     said = [f"The {placed.part.modality} encoder was trained from scratch"]
     if {"total_steps", "batch_size", "total_seconds"} <= training.keys():
@@ -345,7 +349,8 @@ def _made_by(placed: Placed) -> str:
             f"; of the averages of its weights the one with the best mean UA on dev "
             f"({training['dev_recall']:.1%}) was kept, step {training['step']:,}"
         )
-    return "".join([*said, "."])
+    history = placed.record.options.get("history", "")
+    return " ".join(["".join([*said, "."]), history]).rstrip()
 
 
 def _of_run(run: Path) -> tuple[str, Mapping[str, str]]:

@@ -200,8 +200,8 @@ class ServerSession:
         if ended.cut_bytes:
             notice = Notice(
                 "cut_sample",
-                f"the audio ended inside a sample, bytes left over: {ended.cut_bytes}; are encoding "
-                "and channels right?",
+                f"the audio ended inside a sample, bytes left over: {ended.cut_bytes}; are "
+                "encoding and channels right?",
             )
         self.end("eof", notice=notice)
 
