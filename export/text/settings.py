@@ -20,15 +20,15 @@ class NetworkSettings:
         token_dropout: share of the tokens that training hides.
     """
 
-    vocabulary: int = 10_000
-    width: int = 192
+    vocabulary: int = 14_000
+    width: int = 160
     blocks: str = "n"
     heads: int = 4
     kernel: int = 3
-    inner: int = 192
-    embedding: int = 192
-    dropout: float = 0.3
-    token_dropout: float = 0.2
+    inner: int = 160
+    embedding: int = 160
+    dropout: float = 0.35
+    token_dropout: float = 0.25
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -67,7 +67,7 @@ class TextSettings:
     corpora: tuple[str, ...] = CORPORA
     folds: int = 5
     fold: int = 0
-    steps: int = 3600
+    steps: int = 3000
     batch_size: int = 128
     learning_rate: float = 4e-3
     block_rate: float = 0.5
@@ -75,15 +75,15 @@ class TextSettings:
     decay_share: float = 0.7
     weight_decay: float = 0.05
     average_decay: float = 0.997
-    draw_power: float = 0.85
+    draw_power: float = 0.75
     boosted: tuple[str, ...] = ("meacorpus", "emobank")
-    boost: float = 3.5
+    boost: float = 2.5
     max_tokens: int = 64
     spoken_share: float = 0.3
     label_smoothing: float = 0.1
     own_weight: float = 1.0
     affect_weight: float = 1.0
-    evaluate_every: int = 600
+    evaluate_every: int = 500
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def __post_init__(self) -> None:
