@@ -95,6 +95,7 @@ class ViewState:
         fatal_code: of the error that ended a stream, if one did.
         closed: how the stream ended; None while it runs.
         lag_ms: of the latest event.
+        finals, read: how many there were, and how many of them had words to go by.
         speech_seconds: by label, over all streams; abstentions under "unsure".
     """
 
@@ -112,6 +113,7 @@ class ViewState:
     closed: SessionClosed | None = None
     lag_ms: float | None = None
     finals: int = 0
+    read: int = 0
     failures: int = 0
     losses: int = 0
     lost_seconds: float = 0.0
@@ -192,6 +194,7 @@ class ViewState:
             final=True,
         )
         self.finals += 1
+        self.read += "text" in event.modalities
         if event.affect:
             self.trail.append(event.affect)
         if event.timings and event.closed_by is ClosedBy.SILENCE:
@@ -249,6 +252,8 @@ def summary_lines(state: ViewState, *, messages: bool = True) -> list[str]:
     """
     speech_s = sum(state.speech_seconds.values())
     lines = [f"{_count(state.finals, 'utterance')}, {speech_s:.1f} s of speech"]
+    if state.read:
+        lines[0] += f"; {state.read} by voice and words"
     if speech_s:
         largest_first = sorted(state.speech_seconds.items(), key=lambda item: -item[1])
         shares = ", ".join(

@@ -221,7 +221,7 @@ def test_without_a_terminal_there_is_a_line_a_final(conversation: list[Event]) -
         " 0:13  sad        60%  2.0 s  V 0.55 A 0.75    537 ms  [no transcript]",
         "# warning: results are late",
         "# eof after 0:17",
-        "# 4 utterances, 6.0 s of speech",
+        "# 4 utterances, 6.0 s of speech; 2 by voice and words",
         "# by speech time: happy 33 %, unsure 33 %, sad 33 %",
         "# not analysed: 1 utterance",
         "# end of speech to result: median 517 ms, 95 % 537 ms, hangover 500 ms",

@@ -106,7 +106,7 @@ def test_summary(conversation: list[Event]) -> None:
     state = folded(conversation)
     state.hear(AudioBlock(np.zeros(160, np.int16), 16_000, lost_samples=4000))
     assert summary_lines(state) == [
-        "4 utterances, 6.0 s of speech",
+        "4 utterances, 6.0 s of speech; 2 by voice and words",
         "by speech time: happy 33 %, unsure 33 %, sad 33 %",
         "not analysed: 1 utterance",
         "end of speech to result: median 517 ms, 95 % 537 ms, hangover 500 ms",
