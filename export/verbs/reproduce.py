@@ -92,28 +92,28 @@ def run(options: argparse.Namespace) -> None:
 
     if options.threads < 1:
         raise ExportError("--threads must be 1 or more")
-    corpora = {name: Path(value) for name, value in _pairs(options.corpus, "--corpus")}
-    # sklearn, librosa and torch are imported by it, and not before it is asked for.
-    paper = import_module(f"..papers.{options.paper}", __package__)
-    report = paper.reproduce(
-        Options(
-            data=options.data,
-            out=options.out,
-            cache=options.work / "papers",
-            quick=options.quick,
-            threads=options.threads,
-            seed=options.seed,
-            audio=options.audio,
-            text=options.text,
-            fine_tune=dict(_pairs(options.fine_tune, "--fine-tune")),
-            corpora=corpora,
-            vectors={name: Path(value) for name, value in _pairs(options.vectors, "--vectors")},
-            frames=tuple(options.frames),
-            image_network=options.image_network,
-            only=options.only,
-        )
+    chosen = Options(
+        data=options.data,
+        out=options.out,
+        cache=options.work / "papers",
+        quick=options.quick,
+        threads=options.threads,
+        seed=options.seed,
+        audio=options.audio,
+        text=options.text,
+        fine_tune=dict(_pairs(options.fine_tune, "--fine-tune")),
+        corpora=_folders(options.corpus, "--corpus"),
+        vectors=_folders(options.vectors, "--vectors"),
+        frames=tuple(options.frames),
+        image_network=options.image_network,
+        only=options.only,
     )
-    print(report)
+    # sklearn, librosa and torch are imported by it, and not before the arguments are right.
+    print(import_module(f"..papers.{options.paper}", __package__).reproduce(chosen))
+
+
+def _folders(given: list[str], flag: str) -> dict[str, Path]:
+    return {name: Path(value) for name, value in _pairs(given, flag)}
 
 
 def _pairs(given: list[str], flag: str) -> list[tuple[str, str]]:
