@@ -129,10 +129,11 @@ def separable(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "rmsprop"])
 def test_the_loop_learns(tmp_path: Path, optimiser: str) -> None:
+    torch.manual_seed(0)
     points, labels = separable(60)
     network = FrozenHead(3, 3)
     train, dev = np.arange(40), np.arange(40, 60)
-    settings = FitSettings(12, 8, 0.02, optimiser, accumulate=2, warmup_steps=3)
+    settings = FitSettings(24, 8, 0.02, optimiser, accumulate=2, warmup_steps=3)
     fit(network, rows_of(points), labels, train, dev, settings, tmp_path, "test")
     answers = predict(network, rows_of(points), dev, 7).argmax(1)
     assert np.mean(answers == labels[dev]) > 0.9
