@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from realtime_ser.models.bundle import Bundle
 from realtime_ser.types import SAMPLE_RATE_HZ
 
-from ..encoder_folder import GRAPH_FILE, RECORD_FILE, read_record, replacing
+from ..encoder_folder import GRAPH_FILE, RECORD_FILE, replacing
 from ..errors import ExportError
-from ..graphs.served import ServedEncoder, serve_folder
 from ..progress import say
 from ..training.calibration import Calibration
 from ..training.context import StageContext
@@ -28,18 +27,17 @@ from ..training.run_folder import EVALUATION, RUN_FILE
 from ..training.stage_evaluation import open_material, trained_labels, unseen_corpora
 from ..training.subjects import BundleSubject, EncoderSubject
 from .centroids import PAD_SOURCE, centroids
-from .golden import GoldenCase, golden_inputs
 from .licences import data_uses, text_title
-from .place_encoder import Placed, expected_outputs, place
-from .recipe_description import PartRecipe
+from .place_encoder import Placed, place
 from .settings import BundleSettings
 from .trained_card import CardFacts, trained_card
+from .trained_parts import FUSION, golden_of_trained, trained_part
 from .write_bundle import FORMAT_VERSION, GOLDEN_FILE, finish_bundle
 
 if TYPE_CHECKING:
     from ..fusion.heads import Fusion
 
-AUDIO, TEXT, FUSION = "audio", "text", "fusion"
+AUDIO, TEXT = "audio", "text"
 FIGURES_FILE = "figures.json"
 TOLERANCE = 1e-3
 
@@ -74,7 +72,7 @@ def train(settings: BundleSettings, context: StageContext) -> None:
         draft = Path(work) / "draft"
         draft.mkdir()
         placed = _place(context, draft, with_text=joined is not None)
-        cases = _golden_cases(placed, joined)
+        cases = golden_of_trained(placed, None if joined is None else joined.module)
         calibration = _calibration(context, joined)
         if joined is not None:
             (draft / FUSION).mkdir()
@@ -117,59 +115,15 @@ def _place(context: StageContext, draft: Path, *, with_text: bool) -> tuple[Plac
             raise ExportError(
                 f"{folder} is no encoder folder yet; train [{modality}] before [bundle]"
             )
-        part = _part(modality, folder, embedding="all" if with_text else "pooled")
+        part = trained_part(
+            modality,
+            folder,
+            LABELS,
+            embedding="all" if with_text else "pooled",
+            tolerance=TOLERANCE,
+        )
         placed.append(place(part, folder, draft, LABELS))
     return tuple(placed)
-
-
-def _part(modality: str, folder: Path, embedding: str) -> PartRecipe:
-    record = read_record(folder)
-    return PartRecipe(
-        name=modality,
-        modality=modality,
-        model=record.source.model,
-        revision=None,
-        licence=record.source.licence or "",
-        parameters=record.part.get("parameters"),
-        head="classification",
-        fine_tuned=True,
-        precision=record.precision,
-        tolerance=TOLERANCE,
-        model_labels=(),
-        labels={label: label for label in LABELS},
-        dropped=(),
-        range=None,
-        embedding=embedding,
-    )
-
-
-def _golden_cases(placed: Sequence[Placed], joined: _Joined | None) -> tuple[GoldenCase, ...]:
-    """From the encoder folders' graphs and the head in torch, none of which is in the bundle."""
-    served: list[ServedEncoder] = [serve_folder(each.folder) for each in placed]
-    cases = []
-    for asked in golden_inputs():
-        outputs = {
-            each.part.name: expected_outputs(each, encoder, asked)
-            for each, encoder in zip(placed, served, strict=True)
-        }
-        if joined is not None:
-            outputs[FUSION] = _fused(joined.module, outputs, placed)
-        cases.append(GoldenCase(asked, outputs, has_text=joined is not None))
-    return tuple(cases)
-
-
-def _fused(
-    head: Fusion, outputs: Mapping[str, Mapping[str, Any]], placed: Sequence[Placed]
-) -> dict[str, Any]:
-    import torch
-
-    wide = []
-    for each in placed:
-        name = next(o["name"] for o in each.entry["outputs"] if o["role"] == "embedding")
-        wide.append(torch.from_numpy(outputs[each.part.name][name][None]))
-    with torch.no_grad():
-        logits, affect = head(*wide, torch.ones(1))
-    return {"logits": logits[0].numpy(), "affect": affect[0].numpy()}
 
 
 def _calibration(context: StageContext, joined: _Joined | None) -> Calibration:

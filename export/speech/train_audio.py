@@ -27,6 +27,7 @@ from ..training.checkpoints import (
 )
 from ..training.context import Progress
 from ..training.cpu import prepare_cpu
+from ..training.optimisation import average_decay_at, learning_rate_at, masked_cross_entropy
 from .audio_encoder import AudioEncoder
 from .augment import Disguise
 from .batches import POOL_BATCHES, Batch, BatchMaker
@@ -34,27 +35,6 @@ from .settings import AudioSettings, NetworkSettings
 
 Score = Callable[[AudioEncoder], tuple[float, dict[str, float]]]
 """How good a network is on dev: the figure to choose by, and others worth telling."""
-
-
-def masked_cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Tensor:
-    """Cross-entropy of each clip over the labels its corpus has: float32 [batch].
-
-    logits and targets float32 [batch, labels], allowed bool [batch, labels].
-
-    Not every corpus has every label (no *surprised* in CREMA-D, no *disgust* in nEMO). With one
-    softmax over all labels, recognising the corpus would pay: it rules labels out. Leaving the
-    absent ones out of the softmax makes that knowledge worthless, since no gradient ever says that
-    a CREMA-D clip is not surprised. RAVDESS, which has all seven, ties the rest together.
-    """
-    log_probabilities = logits.masked_fill(~allowed, -1e4).log_softmax(1)
-    return -(targets * log_probabilities).sum(1)
-
-
-def learning_rate_at(step: int, settings: AudioSettings) -> float:
-    decay_steps = max(1, int(settings.steps * settings.decay_share))
-    warm = min(1.0, (step + 1) / settings.warmup_steps)
-    cool = min(1.0, max(0.0, (settings.steps - step) / decay_steps))
-    return settings.learning_rate * warm * cool
 
 
 class Trainer:
@@ -115,7 +95,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
+        decay = average_decay_at(self.step, self.settings.average_decay)
         current = self.model.state_dict()
         for name, value in self.average.state_dict().items():
             if value.dtype.is_floating_point:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from ..training.checkpoints import Stateful, restore_progress, save_atomically, save_progress
 from ..training.context import Progress
+from ..training.optimisation import average_decay_at, learning_rate_at, masked_cross_entropy
 from .batches import (
     Batch,
     Encoded,
@@ -49,21 +50,6 @@ _LARGEST_GRADIENT = 1.0
 # A rare token moves by about rate / sqrt(1 - beta2) each time it is seen: with the usual 0.999 by
 # thirty times the learning rate, which learns its rows by heart.
 _BETAS = (0.9, 0.98)
-
-
-def masked_cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Tensor:
-    """Of each row over the labels that its corpus has: float32 [batch]; 0 of targets all 0.
-
-    logits and targets float32 [batch, labels], allowed bool [batch, labels].
-    """
-    log_probabilities = logits.masked_fill(~allowed, -1e4).log_softmax(1)
-    return -(targets * log_probabilities).sum(1)
-
-
-def learning_rate_at(step: int, settings: TextSettings) -> float:
-    falling = max(1, int(settings.steps * settings.decay_share))
-    warm = min(1.0, (step + 1) / settings.warmup_steps)
-    return settings.learning_rate * warm * min(1.0, (settings.steps - step) / falling)
 
 
 def standard_scores(encoded: Encoded) -> tuple[Encoded, NDArray[np.float32]]:
@@ -146,7 +132,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
         self.optimiser.step()
         self.step += 1
-        decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
+        decay = average_decay_at(self.step, self.settings.average_decay)
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
             for mean, current in pairs:

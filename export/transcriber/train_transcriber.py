@@ -32,6 +32,7 @@ from ..training.checkpoints import (
     save_progress,
 )
 from ..training.cpu import keep_freed_memory
+from ..training.optimisation import average_decay_at, learning_rate_at
 from ..training.prefetch import prefetched
 from .log_mel import Augmentation, FeatureCache
 from .small_whisper import (
@@ -75,14 +76,6 @@ class TranscriberConfig:
     mixture: Mixture = field(default_factory=Mixture)
     augmentation: Augmentation = field(default_factory=Augmentation)
     emphasis: dict[str, float] = field(default_factory=dict)
-
-
-def learning_rate_at(step: int, config: TranscriberConfig) -> float:
-    """Warm-up, a constant rate, and a linear decay over the last `decay_share`."""
-    decay_steps = max(1, int(config.steps * config.decay_share))
-    warm = min(1.0, (step + 1) / config.warmup_steps)
-    cool = min(1.0, max(0.0, (config.steps - step) / decay_steps))
-    return config.learning_rate * warm * cool
 
 
 class TranscriberTrainer:
@@ -158,7 +151,7 @@ class TranscriberTrainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        decay = average_decay_at(self.step, self.config.average_decay)
         pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
         for averaged, current in pairs:
             averaged.lerp_(current, 1 - decay)

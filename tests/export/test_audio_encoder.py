@@ -13,7 +13,7 @@ from realtime_ser_export.speech.audio_encoder import AudioEncoder  # noqa: E402
 from realtime_ser_export.speech.front_end import mel_filterbank  # noqa: E402
 from realtime_ser_export.speech.onnx_audio import OnnxEncoder, ParityError, check_parity  # noqa: E402
 from realtime_ser_export.speech.settings import NetworkSettings  # noqa: E402
-from realtime_ser_export.speech.train_audio import masked_cross_entropy  # noqa: E402
+from realtime_ser_export.training.optimisation import masked_cross_entropy  # noqa: E402
 
 TINY = NetworkSettings(stem_channels=4, width=16, blocks=1, heads=2, embedding=8, stacked=2)
 

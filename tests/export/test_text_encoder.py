@@ -37,9 +37,10 @@ from realtime_ser_export.text.settings import NetworkSettings, TextSettings  # n
 from realtime_ser_export.text.splits import read_rows  # noqa: E402
 from realtime_ser_export.text.stage import train  # noqa: E402
 from realtime_ser_export.text.tokens import PAD_ID, spoken, token_ids, train_tokenizer  # noqa: E402
-from realtime_ser_export.text.train_text import fit, masked_cross_entropy, standard_scores  # noqa: E402
+from realtime_ser_export.text.train_text import fit, standard_scores  # noqa: E402
 from realtime_ser_export.training.context import Progress, StageContext  # noqa: E402
 from realtime_ser_export.training.metrics import macro_f1  # noqa: E402
+from realtime_ser_export.training.optimisation import masked_cross_entropy  # noqa: E402
 from realtime_ser_export.training.protocols import Protocol, Split  # noqa: E402
 
 CORPORA_HERE = ("goemotions", "emobank", "meacorpus")

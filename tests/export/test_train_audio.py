@@ -21,9 +21,10 @@ from realtime_ser_export.speech.onnx_audio import OnnxEncoder  # noqa: E402
 from realtime_ser_export.speech.settings import AudioSettings, NetworkSettings  # noqa: E402
 from realtime_ser_export.speech.spectra_cache import open_spectra  # noqa: E402
 from realtime_ser_export.speech.stage import leave_encoder  # noqa: E402
-from realtime_ser_export.speech.train_audio import fit, learning_rate_at, load_best  # noqa: E402
+from realtime_ser_export.speech.train_audio import fit, load_best  # noqa: E402
 from realtime_ser_export.training.context import Progress  # noqa: E402
 from realtime_ser_export.training.corpora import LABELS, Clip, label_masks  # noqa: E402
+from realtime_ser_export.training.optimisation import learning_rate_at  # noqa: E402
 
 TINY = NetworkSettings(stem_channels=4, width=16, blocks=1, heads=2, embedding=8, stacked=2)
 
