@@ -314,7 +314,10 @@ async def run_live(
 async def _until(
     stop: asyncio.Event, source: AsyncIterable[AudioBlock]
 ) -> AsyncGenerator[AudioBlock, None]:
-    """The blocks of `source` until it ends or `stop` is set, also while a block is waited for."""
+    """The blocks of `source` until it ends or `stop` is set, also while a block is waited for.
+
+    A block that the source has given by then is still handed on: it may have been recorded.
+    """
     blocks = aiter(source)
     stopped = asyncio.ensure_future(stop.wait())
     pending: asyncio.Future[AudioBlock] | None = None
@@ -322,13 +325,13 @@ async def _until(
         while True:
             pending = asyncio.ensure_future(anext(blocks))
             await asyncio.wait({pending, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if pending.done():
+                try:
+                    yield pending.result()
+                except StopAsyncIteration:
+                    return
             if stopped.done():
                 return
-            try:
-                block = pending.result()
-            except StopAsyncIteration:
-                return
-            yield block
     finally:
         stopped.cancel()
         if pending is not None and not pending.done():

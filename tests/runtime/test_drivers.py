@@ -237,6 +237,20 @@ def test_lost_samples_become_a_gap() -> None:
     assert closed.utterances == 2
 
 
+def test_what_the_source_has_given_when_it_is_stopped_is_still_heard() -> None:
+    given: list[AudioBlock] = []
+
+    async def source() -> AsyncIterator[AudioBlock]:
+        for block in blocks(LINE * 20):
+            given.append(block)
+            yield block  # at once: a block is always there when the stop is seen
+
+    closed = live(source(), stop_after=6)[-1]
+    assert isinstance(closed, SessionClosed)
+    assert closed.reason == "interrupted"
+    assert closed.audio_seconds == sum(len(block.samples) for block in given) / 16000
+
+
 def test_stopping_ends_a_source_that_never_would() -> None:
     async def endless() -> AsyncIterator[AudioBlock]:
         for block in blocks("#" * 60):
