@@ -143,11 +143,13 @@ class Augmentation:
 
     Attributes:
         tempo, vocal_tract: factors.
+        style_probability: of taking on, in part, the mean and spread of another clip's bands.
         masked_bands, masked_share: of bands and of the time, how much each of two masks may hide.
     """
 
     tempo: tuple[float, float] = (0.75, 1.18)
-    vocal_tract: tuple[float, float] = (0.91, 1.1)
+    vocal_tract: tuple[float, float] = (0.87, 1.15)
+    style_probability: float = 0.4
     gain_db: tuple[float, float] = (-14.0, 10.0)
     equaliser_db: float = 4.0
     low_pass_probability: float = 0.25
@@ -167,6 +169,7 @@ class Augmentation:
             self,
             tempo=nearer(self.tempo),
             vocal_tract=nearer(self.vocal_tract),
+            style_probability=self.style_probability * strength,
             equaliser_db=self.equaliser_db * strength,
             low_pass_probability=self.low_pass_probability * strength,
             noise_probability=self.noise_probability * strength,
@@ -190,7 +193,8 @@ def augmented(
     source = torch.full((batch, max(map(len, clips)), BANDS), -1.5)
     for row, clip in zip(source, clips, strict=True):
         row[: len(clip)] = torch.from_numpy(clip)
-    powers = power(_warped(source, [len(clip) for clip in clips], sizes, rules, rng))
+    warped = _warped(source, [len(clip) for clip in clips], sizes, rules, rng)
+    powers = power(mixed_style(warped, lengths, rules, rng))
     valid = (torch.arange(powers.shape[1])[None, :] < lengths[:, None])[:, :, None]
     powers = powers * valid * _random_gains(batch, rules, rng)
     noisy = torch.from_numpy(rng.random(batch) < rules.noise_probability)
@@ -216,6 +220,30 @@ def _warped(
         source[:, None], grid, padding_mode="border", align_corners=False
     )
     return out[:, 0]
+
+
+def mixed_style(
+    features: Tensor, lengths: Tensor, rules: Augmentation, rng: np.random.Generator
+) -> Tensor:
+    """Some clips with the mean and spread of each band part of the way to another clip's.
+
+    Schmid et al., "CP-JKU submission to DCASE22: Distilling knowledge for low-complexity
+    convolutional neural networks from a patchout audio transformer", 2022 (Freq-MixStyle), after
+    Zhou et al., "Domain generalization with MixStyle", ICLR 2021. Whether a clip is synthetic is
+    written in these numbers; so nothing must hang on them. features [batch, frames, BANDS].
+    """
+    batch, frames, _ = features.shape
+    inside = (torch.arange(frames)[None, :] < lengths[:, None])[:, :, None]
+    counted = lengths[:, None, None]
+    mean = (features * inside).sum(1, keepdim=True) / counted
+    spread = (((features - mean) * inside) ** 2).sum(1, keepdim=True).div(counted).sqrt() + 1e-3
+    other = torch.from_numpy(rng.permutation(batch))
+    mixing = rng.random(batch) < rules.style_probability
+    share = torch.from_numpy(np.where(mixing, rng.random(batch), 0.0)).float()[:, None, None]
+    target_mean = mean.lerp(mean[other], share)
+    target_spread = spread.lerp(spread[other], share)
+    mixed = (features - mean) / spread * target_spread + target_mean
+    return torch.where(share > 0, mixed, features)
 
 
 def _random_gains(batch: int, rules: Augmentation, rng: np.random.Generator) -> Tensor:

@@ -1,8 +1,10 @@
-"""Everyday sentences spoken by espeak-ng: training speech that nobody has rights in.
+"""Everyday sentences spoken by synthesizers, and which voice says which how.
 
 A take is a sentence in one voice, at one rate and pitch, all drawn from a generator seeded by the
-take, so that the same espeak-ng gives the same corpus. The voices (a language and a variant) play
-the part of speakers: those of dev and test are never heard in training.
+take, so that the same programs give the same corpus. The voices play the part of speakers: those of
+dev and test are never heard in training. There are two kinds, each a corpus of its own: those of
+espeak-ng alone, a language and a variant each, in which nobody has rights; and borrowed ones, which
+were made of people's recordings (`synthesizers`).
 
 Sentences that the transcriber is *not* to know are spoken too, and written down without their
 words: a closed vocabulary has to hear what is outside it.
@@ -11,25 +13,24 @@ words: a closed vocabulary has to hear what is outside it.
 from __future__ import annotations
 
 import csv
-import io
 import re
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from realtime_ser.types import Samples
 
 from ..training.corpora import SAMPLE_RATE_HZ
-from .transcripts import COLUMNS, plain_words
+from .synthesizers import Manner, Voice, say
+from .transcripts import COLUMNS, emphasis_of, plain_words
 
 SENTENCES = Path(__file__).with_name("sentences.txt")
-CORPUS = "espeak"
+ESPEAK = "espeak"
+BORROWED = "voices"
 
 _ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 _TRAIN = (
@@ -43,6 +44,26 @@ _VARIANTS_OF_SPLIT = {"train": _TRAIN.split(), "dev": _DEV.split(), "test": _TES
 _TAKES_OF_SPLIT = {"train": 12, "dev": 1, "test": 2}
 _UNKNOWN_FOR_DEV = 12  # every so manieth; the others are for training
 
+# Women twice: there are few of them. slt and awb are each borrowed by two programs.
+_BORROWED_OF_SPLIT = {
+    "train": (
+        *[Voice("flite", "slt", "slt"), Voice("rhvoice", "slt", "slt")] * 2,
+        *[Voice("rhvoice", "clb", "clb"), Voice("pico", "en-US", "pico-us")] * 2,
+        Voice("flite", "awb", "awb"),
+        Voice("rhvoice", "alan", "awb"),
+        Voice("flite", "rms", "rms"),
+        Voice("flite", "kal16", "kal"),
+        Voice("rhvoice", "bdl", "bdl"),
+        Voice("mbrola", "mb-us2", "us2"),
+        Voice("mbrola", "mb-us3", "us3"),
+        Voice("mbrola", "mb-en1", "en1"),
+    ),
+    # Two women, neither of whom is heard in training.
+    "dev": (Voice("mbrola", "mb-us1", "us1"), Voice("pico", "en-GB", "pico-gb")),
+}
+_BORROWED_TAKES_OF_SPLIT = {"train": 3, "dev": 1}
+_BORROWED_UNKNOWN = 12  # every so manieth of the sentences that are not to be known
+
 # What everybody reads out alike: no digits, no abbreviations, no marks but these.
 _PLAIN_WORD = re.compile(r"(?:[A-Z]?[a-z]+|I)(?:'[a-z]+)?[,.!?]?")
 _PLAIN_WORDS = range(3, 16)
@@ -55,18 +76,21 @@ _ROOM_DBFS = (-90.0, -50.0)
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One sentence as espeak-ng is to say it; `pitch` 0 to 99, rate in words per minute.
+    """One sentence as a voice is to say it.
 
-    `known` says whether the transcriber is to learn its words.
+    Attributes:
+        text: what is written down, and `spoken` what the voice is given; they differ in marks.
+        known: whether the transcriber is to learn its words.
+        corpus: `ESPEAK` or `BORROWED`.
     """
 
     text: str
+    spoken: str
     known: bool
     split: str
-    accent: str
-    variant: str
-    pitch: int
-    words_per_minute: int
+    corpus: str
+    voice: Voice
+    manner: Manner
     number: int
 
     @property
@@ -94,7 +118,7 @@ def read_unknown(path: Path, known: Sequence[str]) -> list[str]:
 
 
 def takes(sentences: Sequence[str]) -> Iterator[Take]:
-    """All takes of sentences to be learnt, those of a split in voices of its own."""
+    """All takes of espeak-ng of sentences to be learnt, those of a split in voices of its own."""
     spoken = (
         (sentence, split)
         for split, count in _TAKES_OF_SPLIT.items()
@@ -106,44 +130,84 @@ def takes(sentences: Sequence[str]) -> Iterator[Take]:
 
 
 def unknown_takes(sentences: Sequence[str]) -> Iterator[Take]:
-    """One take of each of the sentences that are not to be known, for train or for dev."""
+    """One take of espeak-ng of each sentence that is not to be known, for train or for dev."""
     for number, sentence in enumerate(sentences):
         split = "train" if number % _UNKNOWN_FOR_DEV else "dev"
         yield _take(sentence, split, number, known=False)
 
 
+def borrowed_takes(sentences: Sequence[str], emphasis: Mapping[str, float]) -> Iterator[Take]:
+    """Takes of borrowed voices of sentences to be learnt; for train, emphasised ones have more.
+
+    `emphasis` are factors for the beginnings of sentences: see `transcripts.emphasis_of`.
+    """
+    spoken = []
+    for split, count in _BORROWED_TAKES_OF_SPLIT.items():
+        for sentence in sentences:
+            factor = emphasis_of(sentence, emphasis) if split == "train" else 1.0
+            spoken += [(sentence, split)] * round(count * factor)
+    for number, (sentence, split) in enumerate(spoken):
+        yield _borrowed_take(sentence, split, number, known=True)
+
+
+def borrowed_unknown_takes(sentences: Sequence[str]) -> Iterator[Take]:
+    """One take of a borrowed voice of every twelfth sentence that is not to be known."""
+    for number, sentence in enumerate(sentences[::_BORROWED_UNKNOWN]):
+        split = "train" if number % _UNKNOWN_FOR_DEV else "dev"
+        yield _borrowed_take(sentence, split, number, known=False)
+
+
 def _take(text: str, split: str, number: int, *, known: bool) -> Take:
     rng = np.random.default_rng((7 if known else 8, number))
     variants = _VARIANTS_OF_SPLIT[split]
+    accent = _ACCENTS[int(rng.choice(len(_ACCENTS), p=(0.3, 0.3, 0.1, 0.1, 0.1, 0.1)))]
+    variant = variants[int(rng.integers(len(variants)))]
     return Take(
         text=text,
+        spoken=text,
         known=known,
         split=split,
-        accent=_ACCENTS[int(rng.choice(len(_ACCENTS), p=(0.3, 0.3, 0.1, 0.1, 0.1, 0.1)))],
-        variant=variants[int(rng.integers(len(variants)))],
-        pitch=int(rng.integers(15, 95)),
-        words_per_minute=int(rng.integers(115, 225)),
+        corpus=ESPEAK,
+        voice=Voice("espeak-ng", f"{accent}+{variant}", variant),
+        manner=Manner(int(rng.integers(15, 95)), int(rng.integers(115, 225))),
         number=number,
     )
+
+
+def _borrowed_take(text: str, split: str, number: int, *, known: bool) -> Take:
+    rng = np.random.default_rng((10 if known else 11, number))
+    voices = _BORROWED_OF_SPLIT[split]
+    return Take(
+        text=text,
+        spoken=_marked(text, rng),
+        known=known,
+        split=split,
+        corpus=BORROWED,
+        voice=voices[int(rng.integers(len(voices)))],
+        manner=Manner(
+            int(rng.integers(10, 99)), int(rng.integers(90, 215)), float(rng.uniform(0.9, 1.2))
+        ),
+        number=number,
+    )
+
+
+def _marked(text: str, rng: np.random.Generator) -> str:
+    """The same words with an end, and at times a pause before the last word, drawn at random.
+
+    A voice has one melody for a sentence; marks are what all the programs take for another.
+    """
+    words = text.rstrip(".!?").split()
+    if rng.random() < 0.25 and words[-2:-1] and words[-2][-1].isalpha():
+        words[-2] += ","
+    return " ".join(words) + str(rng.choice([".", "!", "?"], p=(0.5, 0.3, 0.2)))
 
 
 def speak(take: Take) -> Samples:
     """The take in a quiet room, with a pause before and behind it.
 
-    Raises CalledProcessError where espeak-ng has no such voice.
+    Raises SynthesizerError where the program is missing or has no such voice.
     """
-    command = [
-        "espeak-ng",
-        "--stdout",
-        "-v",
-        f"{take.accent}+{take.variant}",
-        "-p",
-        str(take.pitch),
-    ]
-    command += ["-s", str(take.words_per_minute), "-b", "1", take.text]
-    spoken = subprocess.run(command, capture_output=True, check=True).stdout
-    samples, rate = soundfile.read(io.BytesIO(spoken), dtype="int16")
-    return in_a_room(soxr.resample(samples, rate, SAMPLE_RATE_HZ), take.number)
+    return in_a_room(say(take.voice, take.manner, take.spoken), take.number)
 
 
 def in_a_room(speech: Samples, number: int) -> Samples:
@@ -174,7 +238,7 @@ def write_corpus(folder: Path, everything: Sequence[Take], threads: int = 1) -> 
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for take in everything:
-            words, voice = take.text if take.known else "", f"{CORPUS}-{take.variant}"
-            writer.writerow([take.file, words, take.split, voice, "en", CORPUS])
+            words, speaker = take.text if take.known else "", f"{take.corpus}-{take.voice.speaker}"
+            writer.writerow([take.file, words, take.split, speaker, "en", take.corpus])
     draft.replace(table)
     return folder

@@ -34,7 +34,7 @@ from .log_mel import (
     window_frames,
 )
 from .small_whisper import TIMESTAMP_S, token_id
-from .transcripts import Recording, plain_words
+from .transcripts import Recording, emphasis_of, plain_words
 
 IGNORED = -100
 """The label of positions that are not learnt: cross_entropy's default."""
@@ -107,13 +107,14 @@ def sampling_weights(
 
     What has to be learnt are sentences, not recordings: by size alone CREMA-D, which has 4,492
     recordings of 12 sentences, is understood long before nEMO's 90. `emphasis` are factors for
-    single corpora.
+    single corpora, and for sentences by how they begin.
     """
     of_sentence = Counter((each.corpus, each.text) for each in recordings)
     sentences = Counter(corpus for corpus, _ in of_sentence)
     weights = np.array(
         [
             emphasis.get(each.corpus, 1.0)
+            * emphasis_of(each.text, emphasis)
             * sentences[each.corpus] ** -0.5
             / of_sentence[each.corpus, each.text]
             for each in recordings

@@ -56,7 +56,7 @@ class TranscriberConfig:
     """How long and how fast; `steps` and `evaluate_every` count optimiser steps.
 
     `window_s` is what the transcriber hears at a time, in whole seconds; `emphasis` are factors for
-    corpora to be drawn from more often than the others.
+    corpora, and for sentences by how they begin, to be drawn more often than the others.
     """
 
     steps: int = 4000

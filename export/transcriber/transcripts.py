@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ..training.corpora import SpeakerLeakError
 COLUMNS = ("file", "text", "split", "speaker", "language", "corpus")
 SPLITS = ("train", "dev", "test")
 
-# TESS is licensed without derivatives: its sentences are learnt from espeak-ng, its clips measure.
+# TESS is licensed without derivatives: synthesizers say its sentences, its clips only measure.
 MEASURED_ONLY = ("tess",)
 
 
@@ -102,3 +103,8 @@ def plain_words(text: str) -> str:
         c if c.isalnum() or c == "'" or unicodedata.category(c)[0] == "M" else " " for c in folded
     )
     return re.sub(r"\s+", " ", kept).strip()
+
+
+def emphasis_of(text: str, emphasis: Mapping[str, float]) -> float:
+    """The product of the factors whose keys are how `text` begins; 1 where there is none."""
+    return math.prod(factor for start, factor in emphasis.items() if text.startswith(start))

@@ -6,7 +6,11 @@ trains (or goes on), writes the folder for `--asr DIR` and prints its word error
 recordings and transcripts.csv (`file,text`), or the corpora; several may be given. With
 `--synthetic`, espeak-ng also speaks the sentences of a text file, and with `--unknown` those of
 another, any large one, which are not to be known: a closed vocabulary has a likely sentence for
-everything unless it is shown what is none of them. The other two verbs are its last stages alone.
+everything unless it is shown what is none of them. With `--borrowed-voices` the voices of flite,
+RHVoice, Pico and MBROLA speak both too: what a person is to be understood in, who was never
+recorded for it, is better learnt from them. To train a finished run further, ask for more --steps;
+what else is asked for may have changed, as long as the sentences are the same. The other two verbs
+are its last stages alone.
 """
 
 from __future__ import annotations
@@ -57,6 +61,11 @@ def add_verbs(verbs: Any) -> None:
             help="let espeak-ng speak these too, as speech that is not to be known; one a line",
         )
         verb.add_argument(
+            "--borrowed-voices",
+            action="store_true",
+            help="let flite, RHVoice, Pico and MBROLA speak --synthetic and --unknown too",
+        )
+        verb.add_argument(
             "--sound", type=Path, help="folder with read_speech/ and noise/, to be dropped"
         )
         verb.add_argument(
@@ -73,16 +82,16 @@ def add_verbs(verbs: Any) -> None:
             type=_factor,
             action="append",
             default=[],
-            metavar="CORPUS=FACTOR",
-            help="draw this corpus more often; for one that lags behind on dev",
+            metavar="WHAT=FACTOR",
+            help="draw a corpus, or the sentences that begin so, more often than the others",
         )
         verb.add_argument("--steps", type=int)
         verb.add_argument("--threads", type=int)
 
 
 def _factor(text: str) -> tuple[str, float]:
-    corpus, _, factor = text.partition("=")
-    return corpus, float(factor)
+    what, _, factor = text.rpartition("=")
+    return what, float(factor)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -129,6 +138,8 @@ def _config(options: argparse.Namespace) -> TranscriberConfig:
 
 def _recordings(options: argparse.Namespace) -> list[Recording]:
     from ..transcriber.synthetic_speech import (
+        borrowed_takes,
+        borrowed_unknown_takes,
         read_sentences,
         read_unknown,
         takes,
@@ -139,14 +150,19 @@ def _recordings(options: argparse.Namespace) -> list[Recording]:
 
     folders = list(options.data)
     if options.synthetic is not None:
-        spoken = [*takes(read_sentences(options.synthetic))]
-        folders.append(write_corpus(options.work / "espeak", spoken))
+        sentences = read_sentences(options.synthetic)
+        folders.append(write_corpus(options.work / "espeak", [*takes(sentences)]))
+        if options.borrowed_voices:
+            spoken = [*borrowed_takes(sentences, dict(options.emphasis))]
+            folders.append(write_corpus(options.work / "voices", spoken))
     recordings = [recording for folder in folders for recording in read_recordings(folder)]
     if options.unknown is not None:
-        known = {recording.text for recording in recordings}
-        spoken = [*unknown_takes(read_unknown(options.unknown, sorted(known)))]
-        folder = write_corpus(options.work / "espeak-unknown", spoken)
-        recordings += read_recordings(folder)
+        unknown = read_unknown(options.unknown, sorted({each.text for each in recordings}))
+        folders = [write_corpus(options.work / "espeak-unknown", [*unknown_takes(unknown)])]
+        if options.borrowed_voices:
+            spoken = [*borrowed_unknown_takes(unknown)]
+            folders.append(write_corpus(options.work / "voices-unknown", spoken))
+        recordings += [each for folder in folders for each in read_recordings(folder)]
     return recordings
 
 

@@ -34,6 +34,7 @@ from realtime_ser_export.transcriber.log_mel import (
     augmented,
     feature_extractor,
     log_mel,
+    mixed_style,
     open_features,
     power,
 )
@@ -280,11 +281,32 @@ def test_without_augmentation_the_features_are_those_served() -> None:
     frames = log_mel(feature_extractor(), sound)
     # The product leaves out the last frame, which is padding at Whisper's usual rate.
     assert frames.shape == (FRAMES_PER_SECOND - 1, BANDS)
-    still = Augmentation((1, 1), (1, 1), (0, 0), 0.0, 0.0, 0.0, (0, 0), 0.0, 0.0)
+    still = Augmentation((1, 1), (1, 1), 0.0, (0, 0), 0.0, 0.0, 0.0, (0, 0), 0.0, 0.0)
     noises = [power(torch.from_numpy(frames))]
     features, lengths = augmented([frames], noises, still, np.random.default_rng(0))
     assert lengths.tolist() == [len(frames)]
     assert np.abs(features[0].numpy() - frames).max() < 1e-3
+
+
+def test_a_clip_takes_on_the_colour_of_another() -> None:
+    """The mean and spread of its bands, within its length; its shape stays."""
+    generator = np.random.default_rng(3)
+    shapes = generator.normal(size=(2, 40, BANDS))
+    features = torch.from_numpy(shapes * [[[0.1]], [[0.4]]] + [[[0.5]], [[-0.5]]]).float()
+    lengths = torch.tensor([40, 30])
+    rules = replace(Augmentation(), style_probability=1.0)
+    swapped = next(  # seed by seed, until the two are each other's
+        seed for seed in range(9) if np.random.default_rng(seed).permutation(2)[0] == 1
+    )
+    mixed = mixed_style(features, lengths, rules, np.random.default_rng(swapped))
+    for i, size in enumerate(lengths.tolist()):
+        before, after = features[i, :size], mixed[i, :size]
+        bounds = features[0].mean(), features[1, :30].mean()
+        assert min(bounds) < after.mean() < max(bounds)
+        assert torch.corrcoef(torch.stack([before[:, 7], after[:, 7]]))[0, 1] > 0.999
+        assert not torch.allclose(before, after)
+    rules = replace(rules, style_probability=0.0)
+    assert torch.equal(mixed_style(features, lengths, rules, generator), features)
 
 
 def test_the_speech_is_never_at_the_same_place(maker: TextBatchMaker) -> None:
@@ -310,3 +332,6 @@ def test_corpora_weigh_by_the_root_of_their_sentences_which_weigh_alike() -> Non
     assert weights[:10].sum() == pytest.approx(2 * weights[10:].sum())
     weights = sampling_weights([*four, recording("one", "e")], {"one": 6.0})
     assert weights[10] == pytest.approx(0.75)
+    weights = sampling_weights([*four, recording("one", "bell")], {"b": 2.0})
+    assert weights[7] == pytest.approx(2 * weights[8])
+    assert weights[10] == pytest.approx(weights[:10].sum() * 2 / 2.5)

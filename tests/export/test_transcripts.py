@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,17 @@ pytest.importorskip("soundfile", reason="soundfile is not installed: pip install
 import soundfile
 
 from realtime_ser_export.training.corpora import SpeakerLeakError
+from realtime_ser_export.transcriber.synthesizers import (
+    Manner,
+    SynthesizerError,
+    Voice,
+    say,
+)
 from realtime_ser_export.transcriber.synthetic_speech import (
     SENTENCES,
+    Take,
+    borrowed_takes,
+    borrowed_unknown_takes,
     read_sentences,
     read_unknown,
     takes,
@@ -89,7 +99,7 @@ def test_takes_are_the_same_every_time_and_voices_keep_to_their_split() -> None:
     assert first == again
     assert len({take.file for take in first}) == len(first)
     voices = {
-        split: {take.variant for take in first if take.split == split}
+        split: {take.voice.speaker for take in first if take.split == split}
         for split in ("train", "dev", "test")
     }
     assert voices["train"] and voices["dev"] and voices["test"]
@@ -108,8 +118,58 @@ def test_what_is_not_to_be_known_is_new_and_plain(tmp_path: Path) -> None:
     spoken = list(unknown_takes(unknown * 20))
     assert not any(take.known for take in spoken)
     assert [take.split for take in spoken].count("dev") == 4
-    voices = {split: {t.variant for t in spoken if t.split == split} for split in ("train", "dev")}
-    assert not voices["train"] & voices["dev"]
+    assert not speakers(spoken, "train") & speakers(spoken, "dev")
+
+
+def speakers(spoken: list[Take], split: str) -> set[str]:
+    """Whose voices speak the takes of a split."""
+    return {take.voice.speaker for take in spoken if take.split == split}
+
+
+def test_borrowed_voices_say_the_same_words_and_what_is_emphasised_more_often() -> None:
+    sentences = ["Say the word back", "Hello, how are you today?", "Help!"]
+    spoken = list(borrowed_takes(sentences, {"Say the word": 3.0, "nemo": 2.0}))
+    assert spoken == list(borrowed_takes(sentences, {"Say the word": 3.0, "nemo": 2.0}))
+    counts = Counter(take.text for take in spoken if take.split == "train")
+    assert counts[sentences[0]] == 3 * counts[sentences[1]] == 3 * counts[sentences[2]]
+    assert {plain_words(take.spoken) for take in spoken} == set(map(plain_words, sentences))
+    assert len({take.spoken for take in spoken}) > 2 * len(sentences)
+    unknown = list(borrowed_unknown_takes(sentences * 80))
+    assert not any(take.known for take in unknown)
+    for each in (spoken, unknown):
+        assert speakers(each, "train") and speakers(each, "dev")
+    assert not speakers(spoken + unknown, "train") & speakers(spoken + unknown, "dev")
+
+
+@pytest.mark.parametrize(
+    ("program", "voice"),
+    [
+        ("espeak-ng", Voice("espeak-ng", "en-us+f1", "f1")),
+        ("flite", Voice("flite", "slt", "slt")),
+        ("RHVoice-test", Voice("rhvoice", "slt", "slt")),
+        ("pico2wave", Voice("pico", "en-US", "pico-us")),
+        ("mbrola", Voice("mbrola", "mb-us1", "us1")),
+    ],
+)
+def test_a_voice_can_be_slower_and_of_another_size(program: str, voice: Voice) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    spoken = [
+        len(say(voice, Manner(50, words_per_minute, size), "Say the word youth."))
+        for words_per_minute, size in ((175, 1.0), (100, 1.0), (175, 1.2))
+    ]
+    assert spoken[1] > 1.3 * spoken[0]
+    assert 0.75 * spoken[0] < spoken[2] < 1.25 * spoken[0]  # smaller, not faster
+    assert spoken[2] != spoken[0]
+
+
+def test_a_program_or_voice_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("espeak-ng"):
+        with pytest.raises(SynthesizerError, match=r"did not speak as xx.*espeak-ng"):
+            say(Voice("espeak-ng", "xx", "xx"), Manner(50, 175), "Hello.")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SynthesizerError, match=r"flite is not installed; Debian's package is"):
+        say(Voice("flite", "slt", "slt"), Manner(50, 175), "Hello.")
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
