@@ -36,6 +36,8 @@ class Waves(Protocol):
 def hear(encoder: str | Path, waves: Waves, cache: Path, threads: int = 1) -> Answers:
     """Embedding and logits of n waveforms by the first speech encoder of a bundle or folder.
 
+    What was computed once is read from `cache`.
+
     Raises:
         ExportError: it holds none, or one without an embedding.
     """
@@ -43,12 +45,7 @@ def hear(encoder: str | Path, waves: Waves, cache: Path, threads: int = 1) -> An
     if not encoders.audio:
         raise ExportError(f"{encoder} holds no speech encoder; give --audio one that does")
     expert = encoders.audio[0]
-    # The first and last samples and all lengths tell sets of sounds apart well enough.
-    digest = hashlib.sha256()
-    for index in range(len(waves)):
-        wave = waves[index]
-        digest.update(len(wave).to_bytes(4) + wave[:64].tobytes() + wave[-64:].tobytes())
-    path = cache / f"heard-{_key(encoders, digest.hexdigest())}.npz"
+    path = cache / f"heard-{_key(encoders, digest_of(waves))}.npz"
     return _kept(path) or _keep(path, _hear(expert, waves))
 
 
@@ -62,9 +59,24 @@ def read(encoder: str | Path, texts: Sequence[str], cache: Path, threads: int = 
     return _kept(path) or _keep(path, _read(expert, texts))
 
 
+def digest_of(waves: Waves) -> str:
+    """A name for n waveforms."""
+    # The first and last samples and all lengths tell sets of sounds apart well enough.
+    digest = hashlib.sha256()
+    for index in range(len(waves)):
+        wave = waves[index]
+        digest.update(len(wave).to_bytes(4) + wave[:64].tobytes() + wave[-64:].tobytes())
+    return digest.hexdigest()
+
+
 def has_text(encoder: str | Path) -> bool:
     """Whether a bundle or folder holds a text encoder."""
     return bool(open_encoders(encoder).text)
+
+
+def embedded(expert: AudioExpert, waves: Waves) -> Floats:
+    """The embeddings of n waveforms, float32 [n, width], computed now."""
+    return _hear(expert, waves)["embedding"]
 
 
 def _hear(expert: AudioExpert, waves: Waves) -> dict[str, Floats]:

@@ -27,7 +27,7 @@ class Options:
         fine_tune: Hugging Face folders or hub ids by modality, to be trained on with the head.
         corpora: folders of corpora that are licensed, by the names of `readers.READERS`.
         vectors: files of word vectors by language.
-        frames: encoders whose embeddings of successive windows are frames (paper 4).
+        frames: encoders whose embeddings of successive windows are frames, or log-mel (paper 4).
         only: pattern of the systems to run, by their folders below `out`.
         image_network: folder of a published MobileNetV2; random weights where empty.
     """

@@ -7,7 +7,7 @@ time; 128 channels for words, 256 for acoustic frames; concatenated, one linear 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,11 +71,13 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x [batch, time, width], lengths int64 [batch] of 0 and more -> [batch, channels]."""
-        if self.adapt is not None:
-            x = self.adapt(x)
         positions = torch.arange(x.shape[1], device=x.device)
         mask = (positions[None] < lengths[:, None]).to(x.dtype)[:, None]
-        x = self.norm(x).transpose(1, 2) * mask
+        # where, not a product: what an encoder makes of padding may be a NaN.
+        known = torch.where(mask.transpose(1, 2) > 0, x, torch.zeros_like(x))
+        if self.adapt is not None:
+            known = self.adapt(known)
+        x = self.norm(known).transpose(1, 2) * mask
         for block in self.blocks:
             x = block(x, mask)
         out: Tensor = x.sum(2) / lengths.clamp(min=1)[:, None].to(x.dtype)
@@ -155,12 +157,3 @@ class Sequences:
         for row, index, count in zip(out, indices, counts, strict=True):
             row[:count] = self.vectors[self.offsets[index] : self.offsets[index] + count]
         return torch.from_numpy(out), torch.from_numpy(counts)
-
-
-def chunks(wave: Floats, samples: int) -> Iterator[Floats]:
-    """Pieces of so many samples without overlap; a last one of less than a quarter is left out,
-    unless it is the only one."""
-    for start in range(0, max(1, len(wave)), samples):
-        piece = wave[start : start + samples]
-        if start == 0 or len(piece) >= samples // 4:
-            yield piece

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ def write_bundle(
         graph = draft / "fusion" / GRAPH_FILE
         export_head(fusion, fusion.audio.width, fusion.text.width, graph, ("logits", "affect"))
         description = _describe(placed, fusion, labels, system)
-        card = f"# {system}\n\nA reproduction of a published system; see export/papers.\n"
-        bundle = finish_bundle(draft, description, golden_of_trained(placed, fusion), card)
+        bundle = finish_bundle(
+            draft, description, golden_of_trained(placed, fusion), card_of(system)
+        )
     return Bundle(out.resolve(), bundle.description, bundle.hash)
 
 
@@ -58,22 +59,52 @@ def _describe(
     head = describe_head(
         tuple(labels), fusion.audio.width, fusion.text.width, parameters, affect=True
     )
-    licences = {each.record.source.licence or "not stated" for each in placed}
+    return describe(
+        {"audio": [placed[0].entry], "text": [placed[1].entry], "fusion": head},
+        labels,
+        system,
+        licences=[each.record.source.licence or "not stated" for each in placed],
+        temperature=float(fusion.temperature),
+        affect={"method": "part", "part": head["name"], "source": PAD_SOURCE},
+    )
+
+
+def describe(
+    parts: Mapping[str, Any],
+    labels: Sequence[str],
+    system: str,
+    *,
+    licences: Sequence[str],
+    affect: Mapping[str, Any],
+    temperature: float = 1.0,
+    languages: Sequence[str] = ("und",),
+) -> dict[str, Any]:
+    """All of `bundle.json` but `files`, for a reproduced system.
+
+    Args:
+        licences: of the encoders' weights.
+        affect: how the bundle comes to valence, arousal and dominance.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "name": "paper",
         "version": "0.0.0",
         "description": f"{system}; a reproduction, for comparison only.",
         "licence": {
-            "weights": " and ".join(sorted(licences)),
+            "weights": " and ".join(sorted(set(licences))),
             "data": [{"name": "of the encoders", "licence": "see them", "used_for": "training"}],
         },
-        "languages": ["und"],
+        "languages": list(languages),
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "labels": list(labels),
-        "parts": {"audio": [placed[0].entry], "text": [placed[1].entry], "fusion": head},
-        "calibration": {"temperature": float(fusion.temperature), "abstain_below": 0.0},
-        "affect": {"method": "part", "part": head["name"], "source": PAD_SOURCE},
+        "parts": dict(parts),
+        "calibration": {"temperature": temperature, "abstain_below": 0.0},
+        "affect": dict(affect),
         "metrics": [],
         "golden": {"file": GOLDEN_FILE, "tolerance": TOLERANCE},
     }
+
+
+def card_of(system: str) -> str:
+    """MODEL_CARD.md of a reproduced system."""
+    return f"# {system}\n\nA reproduction of a published system; see export/papers.\n"

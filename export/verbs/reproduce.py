@@ -81,7 +81,7 @@ def add_verbs(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="ENCODER",
-        help="encoder of acoustic frames; twice for the ensemble (paper4)",
+        help="encoder of acoustic frames, or log-mel; twice for the ensemble (paper4)",
     )
     add("--image-network", default="", metavar="DIR", help="a published MobileNetV2 (paper2)")
 

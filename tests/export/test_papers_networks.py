@@ -29,7 +29,7 @@ from realtime_ser_export.papers.networks import (
     SpectrogramNetwork,
     mean_of_blocks,
 )
-from realtime_ser_export.papers.pathosnet import PathosNetwork, Sequences, chunks
+from realtime_ser_export.papers.pathosnet import PathosNetwork, Sequences
 
 RNG = np.random.default_rng(0)
 
@@ -112,13 +112,6 @@ def test_the_second_step_unlocks_one_layer() -> None:
     frames, words = torch.zeros(2, 3, 6), torch.zeros(2, 1, 5)
     features = network.features(frames, torch.tensor([3, 1]), words, torch.tensor([0, 1]))
     assert features.shape == (2, 384)
-
-
-def test_chunks_lose_only_a_short_rest() -> None:
-    wave = np.arange(100, dtype=np.float32)
-    assert [len(piece) for piece in chunks(wave[:90], 40)] == [40, 40, 10]
-    assert [len(piece) for piece in chunks(wave[:85], 40)] == [40, 40]
-    assert [len(piece) for piece in chunks(wave[:3], 40)] == [3]
 
 
 def separable(count: int) -> tuple[np.ndarray, np.ndarray]:

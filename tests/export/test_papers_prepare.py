@@ -19,7 +19,6 @@ from realtime_ser_export.papers.handcrafted import CLASSIFIERS, FEATURES, fitted
 from realtime_ser_export.papers.recordings import Recording
 from realtime_ser_export.papers.results import Answered, Bench, figures, write_report
 from realtime_ser_export.papers.speech_here import folds
-from realtime_ser_export.papers.word_vectors import read_vectors, vectors_of, words_of
 
 RNG = np.random.default_rng(1)
 
@@ -142,26 +141,3 @@ def test_a_bench_goes_on_and_writes_its_report(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert [row["ours"] is None for row in rows] == [False, True, True]
     assert (tmp_path / "table.png").is_file() and (tmp_path / "confusion.png").is_file()
-
-
-def test_word_vectors_of_glove_and_muse(tmp_path: Path) -> None:
-    numbers = " ".join(["0.5"] * 300)
-    glove, muse = tmp_path / "glove.txt", tmp_path / "wiki.multi.es.vec"
-    glove.write_text(f"the {numbers}\n. . . {numbers}\n", encoding="utf-8")
-    muse.write_text(f"2 300\nniño {numbers}\nqué {numbers}\n", encoding="utf-8")
-    assert set(read_vectors(glove, ["the", "cat"])) == {"the"}
-    known = read_vectors(muse, words_of("¿Qué niño?"))
-    (rows,) = vectors_of(["¿Qué gato, niño?"], "es", known)
-    assert rows.shape == (2, 300)
-    with pytest.raises(ExportError, match="none of the words"):
-        read_vectors(glove, ["casa"])
-    glove.write_text("the 1 2 3\n", encoding="utf-8")
-    with pytest.raises(ExportError, match="line 1: 3 numbers; give vectors of 300"):
-        read_vectors(glove, ["the"])
-
-
-def test_words_without_a_file_are_told_apart() -> None:
-    first, second, nothing = vectors_of(["Por eso", "eso", ""], "es", None)
-    assert np.array_equal(first[1], second[0])
-    assert not np.array_equal(first[0], first[1])
-    assert nothing.shape == (0, 300)
