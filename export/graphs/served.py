@@ -13,7 +13,8 @@ from typing import Any
 
 from realtime_ser.models.audio import AudioExpert
 from realtime_ser.models.bundle_description import AudioPart, Batching, Role, TensorSpec, TextPart
-from realtime_ser.models.ort import Graph, choose_provider
+from realtime_ser.models.graph import Graph
+from realtime_ser.models.ort import choose_provider
 from realtime_ser.models.text import TextExpert
 
 from ..encoder_folder import read_record

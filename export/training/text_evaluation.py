@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from realtime_ser.models.bundle_description import Role
-from realtime_ser.models.experts import read_output
+from realtime_ser.models.experts import ExpertOutput
 from realtime_ser.models.text import TextExpert
 
 from ..encoder_folder import GRAPH_FILE, read_record
@@ -62,7 +62,7 @@ class TextSubject:
         affect: Floats | None = None
         for rows in by_length(texts):
             values = self._expert.run([texts[row] for row in rows])
-            answer = read_output(self._expert.part, values, self._own)
+            answer = ExpertOutput(self._expert.part, values, self._own)
             if answer.logits is not None:
                 scores[np.ix_(rows, self._columns)] = answer.logits
             if answer.affect is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_ser.models.audio import AudioExpert
+from realtime_ser.models.buckets import STEP_SAMPLES, token_sizes
 from realtime_ser.models.bundle import Bundle
 from realtime_ser.models.bundle_description import AffectRule, Part
 from realtime_ser.models.experts import ExpertOutput
@@ -21,7 +23,9 @@ from realtime_ser.models.fusion import (
     mean_answer,
     posterior,
 )
-from realtime_ser.models.ort import Graph, Provider, thread_count
+from realtime_ser.models.graph import Graph
+from realtime_ser.models.ort import Provider, thread_count
+from realtime_ser.models.ort_bound import BoundDevice
 from realtime_ser.models.text import TextExpert
 from realtime_ser.types import (
     SAMPLE_RATE_HZ,
@@ -36,6 +40,8 @@ from realtime_ser.types import (
     Transcript,
     Transcription,
 )
+
+Result = TypeVar("Result")
 
 
 class Transcriber(Protocol):
@@ -63,6 +69,8 @@ class BundleAnalyzer:
             and others need to know too, so it is not done here.
         threads: CPU threads that are busy at most; 0 means all cores.
         transcriber: None for no transcripts.
+        bound: whether inputs and outputs stay on the device, in shapes that repeat, with CUDA
+            graphs where they can be had, see `ort_bound`; None for on CUDA.
 
     Attributes:
         bundle: the bundle that answers.
@@ -80,6 +88,7 @@ class BundleAnalyzer:
         *,
         threads: int = 0,
         transcriber: Transcriber | None = None,
+        bound: bool | None = None,
     ) -> None:
         self.bundle = bundle
         self.provider = provider
@@ -87,19 +96,26 @@ class BundleAnalyzer:
         self._transcriber = transcriber
         description = bundle.description
         self._labels = description.labels
-        # One second: at most 15 shapes for the longest utterance.
-        self._bucket_samples = SAMPLE_RATE_HZ if self.provider.device == "cuda" else 1
+        on_cuda = provider.device == "cuda"
+        self._device = BoundDevice(provider) if (on_cuda if bound is None else bound) else None
+        self._graphs: dict[str, Graph] = {}
         self.audio = tuple(
             AudioExpert(
                 part,
                 self._graph(part),
                 self._labels,
-                pad_multiple_samples=self._bucket_samples,
+                pad_multiple_samples=STEP_SAMPLES if self._device else 1,
             )
             for part in description.audio
         )
         self.text = tuple(
-            TextExpert(part, self._graph(part), bundle.file(part.tokenizer), self._labels)
+            TextExpert(
+                part,
+                self._graph(part),
+                bundle.file(part.tokenizer),
+                self._labels,
+                sizes_tokens=token_sizes(part.max_tokens) if self._device else (),
+            )
             for part in description.text
         )
         self.fusion: FusionHead | None = None
@@ -113,17 +129,34 @@ class BundleAnalyzer:
         """Whether all but partials are transcribed."""
         return self._transcriber is not None
 
+    @property
+    def execution(self) -> dict[str, str]:
+        """How each part runs, in a few words, by its name."""
+        return {name: graph.execution for name, graph in self._graphs.items()}
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Why parts run without CUDA graphs although they could have them, by their names."""
+        return {name: graph.refusal for name, graph in self._graphs.items() if graph.refusal}
+
     def _graph(self, part: Part, threads: int | None = None) -> Graph:
-        return Graph(
+        graph = Graph(
             self.bundle.file(part.file),
             part.inputs,
             part.outputs,
             self.provider,
             threads or self._threads,
+            self._device,
         )
+        self._graphs[part.name] = graph
+        return graph
+
+    def _do(self, work: Callable[[], Result]) -> Result:
+        """`work` on the graphs, undisturbed where they are bound."""
+        return self._device.do(work) if self._device else work()
 
     def warm_up(self, longest_seconds: float) -> None:
-        """Run every stage on every length bucket up to `longest_seconds`.
+        """Meet every size of input that comes up with utterances of up to `longest_seconds`.
 
         The first run of a graph allocates, and on a GPU each new shape costs extra.
 
@@ -133,15 +166,24 @@ class BundleAnalyzer:
         longest = max(1, round(longest_seconds * SAMPLE_RATE_HZ))
         # Noise, because a model may rightly have nothing to say about digital silence.
         noise = np.random.default_rng(0).integers(-1000, 1000, longest).astype(np.int16)
-        # Longest first, so that memory is taken once. On the CPU lengths make no difference.
-        step = self._bucket_samples if self._bucket_samples > 1 else longest
-        for length in range(longest, 0, -step):
-            audio = tuple(expert.hear([noise[:length]]) for expert in self.audio)
-            text = TextAnswers((0,), tuple(expert.read(["warm up"]) for expert in self.text))
-            if self.fusion:
-                self.fusion.fuse(audio, text)
+        self._do(lambda: self._prepare(noise))
+        # Last, for nothing else may use the device while graphs are captured.
         if self._transcriber:
             self._transcriber.warm_up()
+
+    def _prepare(self, noise: Samples) -> None:
+        for expert in self.audio:
+            expert.prepare(noise)
+        for reader in self.text:
+            reader.prepare()
+        if self.fusion is None:
+            return
+        for rows in self._device.rows if self._device else (1,):
+            audio = tuple(expert.hear([noise[:STEP_SAMPLES]] * rows) for expert in self.audio)
+            self.fusion.prepare(audio, TextAnswers((), ()))
+            if self.text:
+                texts = tuple(reader.read(["warm up"] * rows) for reader in self.text)
+                self.fusion.prepare(audio, TextAnswers(tuple(range(rows)), texts))
 
     def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
         """Answer `jobs`, all of one kind, in their order.
@@ -163,22 +205,30 @@ class BundleAnalyzer:
                     with (own := _Ledger()).stage(Stage.ASR):
                         transcripts[row] = self._transcriber.transcribe(job.utterance.samples)
                     asr_timings[row] = own.timings
-        with ledger.stage(Stage.AUDIO_ENCODER):
-            waveforms = [job.utterance.samples for job in jobs]
-            audio = tuple(expert.hear(waveforms) for expert in self.audio)
-        text = self._read(transcripts, ledger)
-        probabilities, affect = self._combine(audio, text, ledger)
+        waveforms = [job.utterance.samples for job in jobs]
+        estimate = self._do(lambda: self._estimate(waveforms, transcripts, ledger))
         return [
             self._answer(
                 job,
                 transcripts[row],
-                probabilities[row],
-                affect[row],
-                ("audio", "text") if self._counts_text(text, row) else ("audio",),
+                estimate,
+                row,
                 asr_timings[row] + ledger.timings,
             )
             for row, job in enumerate(jobs)
         ]
+
+    def _estimate(
+        self,
+        waveforms: Sequence[Samples],
+        transcripts: Sequence[Transcript | None],
+        ledger: _Ledger,
+    ) -> _Estimate:
+        with ledger.stage(Stage.AUDIO_ENCODER):
+            audio = tuple(expert.hear(waveforms) for expert in self.audio)
+        text = self._read(transcripts, ledger)
+        probabilities, affect = self._combine(audio, text, ledger)
+        return _Estimate(probabilities, affect, text.rows if self._counts_text(text) else ())
 
     def transcribe(self, jobs: Sequence[AnalysisJob]) -> list[Transcription]:
         """The words of `jobs`, in their order, and no estimates.
@@ -204,9 +254,7 @@ class BundleAnalyzer:
             present = [texts[row] for row in rows]
             return TextAnswers(rows, tuple(expert.read(present) for expert in self.text))
 
-    def _counts_text(self, text: TextAnswers, row: int) -> bool:
-        if row not in text.rows:
-            return False
+    def _counts_text(self, text: TextAnswers) -> bool:
         if self.fusion:
             return self.fusion.uses_text
         return any(output.logits is not None for output in text.outputs)
@@ -245,13 +293,13 @@ class BundleAnalyzer:
         self,
         job: AnalysisJob,
         transcript: Transcript | None,
-        probabilities: NDArray[np.float64],
-        affect: NDArray[np.float64],
-        modalities: tuple[str, ...],
+        estimate: _Estimate,
+        row: int,
         timings: tuple[StageTiming, ...],
     ) -> Analysis:
+        probabilities = estimate.probabilities[row]
         confidence = float(probabilities.max())
-        valence, arousal, dominance = affect.tolist()
+        valence, arousal, dominance = estimate.affect[row].tolist()
         return Analysis(
             job_id=job.id,
             transcript=transcript,
@@ -259,9 +307,24 @@ class BundleAnalyzer:
             affect=Affect(valence, arousal, dominance),
             confidence=confidence,
             abstained=confidence < self.bundle.description.calibration.abstain_below,
-            modalities=modalities,
+            modalities=("audio", "text") if row in estimate.text_rows else ("audio",),
             timings=timings,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """What the graphs say of a batch.
+
+    Attributes:
+        probabilities: [batch, labels].
+        affect: [batch, 3].
+        text_rows: the rows that rest on text, too.
+    """
+
+    probabilities: NDArray[np.float64]
+    affect: NDArray[np.float64]
+    text_rows: tuple[int, ...]
 
 
 class _Ledger:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_ser.models.buckets import padded_samples, sample_sizes
 from realtime_ser.models.bundle_description import AudioPart, Batching
-from realtime_ser.models.experts import ExpertOutput, read_output
-from realtime_ser.models.ort import Graph
+from realtime_ser.models.experts import ExpertOutput
+from realtime_ser.models.graph import Graph
 from realtime_ser.types import Samples
 
 _FULL_SCALE = 32768.0
@@ -23,8 +24,8 @@ class AudioExpert:
         part: its description.
         graph: the loaded graph.
         labels: the bundle's labels, in order.
-        pad_multiple_samples: with masked batching, batches are padded to a multiple of this. On
-            a GPU it keeps the number of different shapes small, each of which costs extra once.
+        pad_multiple_samples: with masked batching, batches are padded to a multiple of this;
+            see `buckets`.
     """
 
     def __init__(
@@ -50,19 +51,42 @@ class AudioExpert:
             InferenceError: the graph failed.
         """
         scaled = [waveform.astype(np.float32) / _FULL_SCALE for waveform in waveforms]
-        return read_output(self.part, self.run(scaled), self._labels)
+        return ExpertOutput(self.part, self._infer(scaled), self._labels)
 
     def run(self, waveforms: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """The graph's own outputs by name, [batch, ...], for float32 waveforms in -1..1."""
+        return self._graph.do(lambda: dict(self._infer(waveforms)))
+
+    def prepare(self, longest: Samples) -> None:
+        """Meet every size of batch and of audio that `hear` pads to, up to that of `longest`.
+
+        Longest first, so that memory is taken once. Where nothing is padded there is no end of
+        sizes, and none costs extra but the first.
+
+        Raises:
+            InferenceError: the graph failed.
+        """
+        scaled = self._fit(longest.astype(np.float32) / _FULL_SCALE)
+        if self.part.batching is Batching.EXACT_LENGTH or self._pad_multiple == 1:
+            self._graph.prepare(self._feeds([scaled], 1))
+            return
+        sizes = sample_sizes(len(scaled), self._pad_multiple, self.part.maximum_samples)
+        for rows in reversed(self._graph.rows):
+            for size in reversed(sizes):
+                batch = [self._fit(scaled[:size])] * rows
+                self._graph.prepare(self._feeds(batch, self._pad_multiple))
+
+    def _infer(self, waveforms: Sequence[NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
         fitted = [self._fit(waveform) for waveform in waveforms]
         if self.part.batching is Batching.MASKED:
-            return self._run_batch(fitted, self._pad_multiple)
+            return self._graph.infer(self._feeds(fitted, self._pad_multiple))
         by_length: dict[int, list[int]] = {}
         for row, waveform in enumerate(fitted):
             by_length.setdefault(len(waveform), []).append(row)
         results: dict[str, NDArray[np.float32]] = {}
         for rows in by_length.values():
-            for name, value in self._run_batch([fitted[row] for row in rows], 1).items():
+            feeds = self._feeds([fitted[row] for row in rows], 1)
+            for name, value in self._graph.infer(feeds).items():
                 whole = results.setdefault(
                     name, np.empty((len(fitted), *value.shape[1:]), np.float32)
                 )
@@ -74,13 +98,13 @@ class AudioExpert:
         missing = self.part.minimum_samples - len(recent)
         return np.pad(recent, (0, missing)) if missing > 0 else recent
 
-    def _run_batch(
+    def _feeds(
         self, waveforms: Sequence[NDArray[np.float32]], multiple: int
-    ) -> dict[str, NDArray[np.float32]]:
+    ) -> dict[str, NDArray[Any]]:
         lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
-        width = -(-int(lengths.max()) // multiple) * multiple
+        width = padded_samples(int(lengths.max()), multiple, self.part.maximum_samples)
         batch = np.zeros((len(waveforms), width), np.float32)
         for row, waveform in enumerate(waveforms):
             batch[row, : len(waveform)] = waveform
         feeds: dict[str, NDArray[Any]] = {"waveform": batch, "lengths": lengths}
-        return self._graph.run({spec.name: feeds[spec.name] for spec in self.part.inputs})
+        return {spec.name: feeds[spec.name] for spec in self.part.inputs}

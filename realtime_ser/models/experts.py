@@ -3,44 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_ser.models.bundle_description import AFFECT_LABELS, Part, Role, TensorSpec
+from realtime_ser.models.graph import Outputs
+from realtime_ser.models.ort_bound import DeviceTensor
 
 
-@dataclass(frozen=True, slots=True)
 class ExpertOutput:
     """The answer of one part to a batch; what the part does not give is None.
 
-    Attributes:
-        logits: float64 [batch, labels], in the bundle's order of labels, in nats.
-        embedding: float32 [batch, width].
-        affect: float64 [batch, 3]: valence, arousal, dominance, each 0..1.
+    Nothing is brought from the device, or checked, before it is asked for: a head that reads the
+    embedding where it is leaves nothing to bring. Reading raises as `Outputs` does.
+
+    Args:
+        part: what gave it.
+        values: its outputs by name.
+        labels: the bundle's labels, in order.
     """
 
-    logits: NDArray[np.float64] | None
-    embedding: NDArray[np.float32] | None
-    affect: NDArray[np.float64] | None
+    def __init__(
+        self, part: Part, values: Mapping[str, NDArray[np.float32]], labels: tuple[str, ...]
+    ) -> None:
+        self._part = part
+        self._values = values
+        self._labels = labels
 
+    @cached_property
+    def logits(self) -> NDArray[np.float64] | None:
+        """float64 [batch, labels], in the bundle's order of labels, in nats."""
+        spec = self._part.output(Role.LOGITS)
+        return _columns(self._values[spec.name], spec, self._labels) if spec else None
 
-def read_output(
-    part: Part, values: Mapping[str, NDArray[np.float32]], labels: tuple[str, ...]
-) -> ExpertOutput:
-    """Sort columns by label, and scale affect to 0..1 (clipped: a regression may overshoot)."""
-    logits = embedding = affect = None
-    for spec in part.outputs:
-        value = values[spec.name]
-        if spec.role is Role.LOGITS:
-            logits = _columns(value, spec, labels)
-        elif spec.role is Role.EMBEDDING:
-            embedding = value
-        elif spec.range is not None:
-            low, high = spec.range
-            affect = np.clip((_columns(value, spec, AFFECT_LABELS) - low) / (high - low), 0, 1)
-    return ExpertOutput(logits, embedding, affect)
+    @cached_property
+    def embedding(self) -> NDArray[np.float32] | None:
+        """float32 [batch, width]."""
+        spec = self._part.output(Role.EMBEDDING)
+        return self._values[spec.name] if spec else None
+
+    @property
+    def embedding_on_device(self) -> DeviceTensor | None:
+        """The embedding where a bound graph left it; None where it is on the host."""
+        spec = self._part.output(Role.EMBEDDING)
+        if spec is None or not isinstance(self._values, Outputs):
+            return None
+        return self._values.on_device(spec.name)
+
+    @cached_property
+    def affect(self) -> NDArray[np.float64] | None:
+        """float64 [batch, 3]: valence, arousal, dominance, each 0..1."""
+        spec = self._part.output(Role.AFFECT)
+        if spec is None or spec.range is None:
+            return None
+        low, high = spec.range
+        value = _columns(self._values[spec.name], spec, AFFECT_LABELS)
+        # Clipped: a regression may overshoot.
+        return np.clip((value - low) / (high - low), 0, 1)
 
 
 def _columns(

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_ser.models.bundle_description import AffectRule, Calibration, Part
-from realtime_ser.models.experts import ExpertOutput, read_output
-from realtime_ser.models.ort import Graph
+from realtime_ser.models.experts import ExpertOutput
+from realtime_ser.models.graph import Graph
+from realtime_ser.models.ort_bound import Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +47,54 @@ class FusionHead:
         Raises:
             InferenceError: the graph failed.
         """
-        return read_output(self.part, self.run(audio, text), self._labels)
+        values = self._graph.infer(self._feeds(audio, text))
+        return ExpertOutput(self.part, values, self._labels)
 
     def run(
         self, audio: Sequence[ExpertOutput], text: TextAnswers
     ) -> dict[str, NDArray[np.float32]]:
         """The graph's own outputs by name, [batch, ...]."""
+        return self._graph.run(self._feeds(audio, text))
+
+    def prepare(self, audio: Sequence[ExpertOutput], text: TextAnswers) -> None:
+        """Meet a size of batch, with text or without.
+
+        Raises:
+            InferenceError: the graph failed.
+        """
+        self._graph.prepare(self._feeds(audio, text))
+
+    def _feeds(self, audio: Sequence[ExpertOutput], text: TextAnswers) -> dict[str, Feed]:
         audio_embedding = _side_by_side(audio)
-        feeds = {"audio_embedding": audio_embedding}
-        if self.uses_text:
-            batch = len(audio_embedding)
-            embedding = np.zeros((batch, int(self._widths["text_embedding"])), np.float32)
-            present = np.zeros(batch, np.float32)
-            if text.rows:
-                embedding[list(text.rows)] = _side_by_side(text.outputs)
-                present[list(text.rows)] = 1
-            feeds |= {"text_embedding": embedding, "text_present": present}
-        return self._graph.run(feeds)
+        if not self.uses_text:
+            return {"audio_embedding": audio_embedding}
+        present = np.zeros(len(audio_embedding), np.float32)
+        present[list(text.rows)] = 1
+        return {
+            "audio_embedding": audio_embedding,
+            "text_embedding": self._text_embedding(text, len(present)),
+            "text_present": present,
+        }
+
+    def _text_embedding(self, text: TextAnswers, batch: int) -> Feed:
+        if len(text.rows) == batch:
+            return _side_by_side(text.outputs)
+        embedding = np.zeros((batch, int(self._widths["text_embedding"])), np.float32)
+        if text.rows:
+            embedding[list(text.rows)] = _on_host(text.outputs)
+        return embedding
 
 
-def _side_by_side(outputs: Sequence[ExpertOutput]) -> NDArray[np.float32]:
-    """Embeddings of several experts in the order of the bundle: float32 [batch, sum of widths]."""
+def _side_by_side(outputs: Sequence[ExpertOutput]) -> Feed:
+    """Embeddings of several experts in the order of the bundle: [batch, sum of widths].
+
+    That of a single one stays on the device where it is there.
+    """
+    on_device = outputs[0].embedding_on_device if len(outputs) == 1 else None
+    return on_device or _on_host(outputs)
+
+
+def _on_host(outputs: Sequence[ExpertOutput]) -> NDArray[np.float32]:
     return np.concatenate(
         [output.embedding for output in outputs if output.embedding is not None], axis=1
     )

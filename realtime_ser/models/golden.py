@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from realtime_ser.errors import BundleFormatError
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import Bundle
-from realtime_ser.models.experts import read_output
+from realtime_ser.models.experts import ExpertOutput
 from realtime_ser.models.fusion import TextAnswers
 from realtime_ser.models.ort import choose_provider
 
@@ -119,12 +119,12 @@ def _replay(
             f"{path}, array case{case}_waveform: must be float32 [samples]; re-export the bundle"
         )
     results = {expert.part.name: expert.run([waveform]) for expert in analyzer.audio}
-    audio = [read_output(e.part, results[e.part.name], labels) for e in analyzer.audio]
+    audio = [ExpertOutput(e.part, results[e.part.name], labels) for e in analyzer.audio]
     text = TextAnswers((), ())
     if analyzer.text:
         words = str(_take(record, f"case{case}_text", path))
         results |= {expert.part.name: expert.run([words]) for expert in analyzer.text}
-        answers = (read_output(e.part, results[e.part.name], labels) for e in analyzer.text)
+        answers = (ExpertOutput(e.part, results[e.part.name], labels) for e in analyzer.text)
         text = TextAnswers((0,), tuple(answers))
     if analyzer.fusion:
         results[analyzer.fusion.part.name] = analyzer.fusion.run(audio, text)

@@ -15,16 +15,12 @@ import ctypes
 import io
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from realtime_ser.errors import BundleFormatError, ConfigError, InferenceError
-from realtime_ser.models.bundle_description import TensorSpec
+from realtime_ser.errors import ConfigError, InferenceError
 from realtime_ser.models.ort_builds import GPU_REPAIR, conflict, find_builds
 
 CPU = "CPUExecutionProvider"
@@ -35,6 +31,9 @@ _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     # The default doubles the arena each time, and the card is shared with the transcriber.
     "arena_extend_strategy": "kSameAsRequested",
+    # One stream for the session whatever thread runs it, which CUDA graphs imply anyway. It is the
+    # provider's own and does not wait for others; CTranslate2 has one for each of its threads.
+    "use_ep_level_unified_stream": "1",
 }
 # float32 [1, 1, 4] -> Conv with (1, 2) -> MatMul with (1, 10, 100): one node each for the
 # convolution and the matrix library of the device. Written out because the package `onnx` is
@@ -45,7 +44,6 @@ _PROBE = base64.b64decode(
     "CAEKAggBQgQKABAN"
 )
 _DEFAULT_SEVERITY = 2
-_DTYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +123,12 @@ def find_cuda_problem() -> CudaProblem | None:
 
 def available_providers() -> list[str]:
     """Execution providers that the installed build knows; not all of them need work here."""
-    return list(_onnxruntime().get_available_providers())
+    return list(import_onnxruntime().get_available_providers())
 
 
 def probe(provider: str) -> str | None:
     """Run a convolution and a matrix product on `provider`, alone; None when it works."""
-    onnxruntime = _onnxruntime()
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -148,7 +146,7 @@ def probe(provider: str) -> str | None:
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
         if "fallback to CPU EP" in str(error):
             return f"{provider} does not start, or leaves the work to the CPU"
-        return _first_line(error)
+        return first_line(error)
     finally:
         onnxruntime.set_default_logger_severity(_DEFAULT_SEVERITY)
     # 1 + 2*2, 2 + 2*3, 3 + 2*4 against 1, 10, 100; half a unit leaves room for TF32.
@@ -170,7 +168,7 @@ def _preload_cuda() -> list[str]:
     Returns:
         The names of those that cannot be loaded, from there or from the system.
     """
-    onnxruntime = _onnxruntime()
+    onnxruntime = import_onnxruntime()
     preload = getattr(onnxruntime, "preload_dlls", None)  # Absent before 1.21.
     if preload is None or not getattr(onnxruntime, "cuda_version", ""):
         return []
@@ -180,8 +178,12 @@ def _preload_cuda() -> list[str]:
     return re.findall(r"^Failed to load (\S+):", printed.getvalue(), re.MULTILINE)
 
 
-def _onnxruntime() -> Any:
-    """The module; after one of two builds was uninstalled it is there but empty."""
+def import_onnxruntime() -> Any:
+    """The module; after one of two builds was uninstalled it is there but empty.
+
+    Raises:
+        InferenceError: it is not there.
+    """
     try:
         import onnxruntime
 
@@ -203,80 +205,16 @@ def thread_count(threads: int) -> int:
     return os.cpu_count() or 1
 
 
-class Graph:
-    """A loaded ONNX graph that is known to fit its description.
+def new_session(
+    graph: str | bytes, provider: Provider, threads: int, *, capture: bool = False
+) -> Any:
+    """A session with our options, of a file by its path or of ONNX itself; errors are ONNX
+    Runtime's own.
 
     Args:
-        path: the .onnx file.
-        inputs, outputs: what the bundle says of it.
-        provider: where to run it.
-        threads: CPU threads, 1 or more. Each graph has a pool of its own, but the graphs of a
-            bundle run one after the other and waiting threads sleep, so that no more than this
-            number is ever busy.
-
-    Raises:
-        BundleFormatError: the graph does not load, or does not fit the description.
-        InferenceError: the provider does not take it.
+        capture: on CUDA, take part in CUDA graphs; see `ort_bound`.
     """
-
-    def __init__(
-        self,
-        path: Path,
-        inputs: tuple[TensorSpec, ...],
-        outputs: tuple[TensorSpec, ...],
-        provider: Provider,
-        threads: int,
-    ) -> None:
-        self.path = path
-        self._outputs = outputs
-        self._session = _create_session(path, provider, threads)
-        try:
-            _check_tensors(path, "input", inputs, self._session.get_inputs())
-            _check_tensors(path, "output", outputs, self._session.get_outputs())
-        except UnicodeDecodeError as error:
-            raise BundleFormatError(
-                f"{path}: a name in the graph is no text; re-export the bundle"
-            ) from error
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """ONNX Runtime's names of the providers in use, the preferred one first."""
-        return tuple(self._session.get_providers())
-
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Run it on a batch; every input has the same first axis. Returns outputs by name.
-
-        Raises:
-            InferenceError: it failed, or an output has another shape than described, or holds
-                a NaN or an infinity.
-        """
-        rows = len(next(iter(feeds.values())))
-        names = [spec.name for spec in self._outputs]
-        try:
-            values = self._session.run(names, dict(feeds))
-        except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
-            raise InferenceError(
-                f"{self.path} failed: {_first_line(error)}; run `realtime-ser models verify`"
-            ) from error
-        for spec, value in zip(self._outputs, values, strict=True):
-            wanted = (rows, *spec.shape[1:])
-            if value.shape != wanted:
-                raise InferenceError(
-                    f"{self.path}, output {spec.name}: has shape {value.shape}, not {wanted}; "
-                    "re-export the bundle"
-                )
-            if not np.isfinite(value).all():
-                raise InferenceError(
-                    f"{self.path}, output {spec.name}: holds NaN or infinity; "
-                    "run `realtime-ser models verify`"
-                )
-        return dict(zip(names, values, strict=True))
-
-
-def new_session(graph: str | bytes, provider: Provider, threads: int) -> Any:
-    """A session with our options, of a file by its path or of ONNX itself; errors are ONNX
-    Runtime's own."""
-    onnxruntime = _onnxruntime()
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -286,7 +224,8 @@ def new_session(graph: str | bytes, provider: Provider, threads: int) -> Any:
     options.enable_mem_pattern = False
     options.log_severity_level = 4  # Every error is also raised, and reported in our words.
     if provider.name == CUDA:
-        providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU]  # Shape arithmetic stays on the CPU.
+        cuda_options = _CUDA_OPTIONS | ({"enable_cuda_graph": "1"} if capture else {})
+        providers: list[Any] = [(CUDA, cuda_options), CPU]  # Shape arithmetic stays on the CPU.
     else:
         providers = [provider.name]
     session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
@@ -294,62 +233,7 @@ def new_session(graph: str | bytes, provider: Provider, threads: int) -> Any:
     return session
 
 
-def _create_session(path: Path, provider: Provider, threads: int) -> Any:
-    try:
-        session = new_session(str(path), provider, threads)
-    except Exception as error:  # ONNX Runtime's exceptions have no base of their own.
-        if provider.name == CPU:
-            version = _onnxruntime().__version__
-            raise BundleFormatError(
-                f"{path}: ONNX Runtime {version} cannot load it "
-                f"({_first_line(error)}); upgrade onnxruntime or re-export the bundle"
-            ) from error
-        raise InferenceError(
-            f"{path}: {provider.name} does not take it ({_first_line(error)}); use --device cpu"
-        ) from error
-    if session.get_providers()[0] != provider.name:
-        raise InferenceError(
-            f"{path}: {provider.name} could not be loaded; run `realtime-ser doctor`"
-        )
-    return session
-
-
-def _check_tensors(
-    path: Path, kind: str, specs: tuple[TensorSpec, ...], tensors: list[Any]
-) -> None:
-    """Raise BundleFormatError unless the graph's own list says the same as the description."""
-    described = {spec.name: spec for spec in specs}
-    found = {tensor.name: tensor for tensor in tensors}
-    # A graph may have outputs that nobody asks for; an input that nobody feeds is an error.
-    missing = described.keys() - found.keys()
-    extra = found.keys() - described.keys() if kind == "input" else set()
-    if missing or extra:
-        raise BundleFormatError(
-            f"{path}: its {kind}s are {', '.join(found)}, bundle.json says "
-            f"{', '.join(described)}; re-export the bundle"
-        )
-    for name, spec in described.items():
-        tensor = found[name]
-        place = f"{path}, {kind} {name}"
-        if tensor.type != _DTYPES[spec.dtype]:
-            raise BundleFormatError(
-                f"{place}: is {tensor.type}, bundle.json says {spec.dtype}; re-export the bundle"
-            )
-        shape = list(tensor.shape)
-        fits = len(shape) == len(spec.shape) and all(
-            # A named axis must be free in the graph; a size may be unknown there (run() checks).
-            not isinstance(axis, int)
-            if isinstance(wanted, str)
-            else axis in (wanted, None) or isinstance(axis, str)
-            for axis, wanted in zip(shape, spec.shape, strict=True)
-        )
-        if not fits:
-            raise BundleFormatError(
-                f"{place}: has shape {shape}, bundle.json says {list(spec.shape)}; "
-                "re-export the bundle"
-            )
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_ser.errors import BundleFormatError
+from realtime_ser.models.buckets import padded_rows
 from realtime_ser.models.bundle_description import TextPart
-from realtime_ser.models.experts import ExpertOutput, read_output
-from realtime_ser.models.ort import Graph
+from realtime_ser.models.experts import ExpertOutput
+from realtime_ser.models.graph import Graph
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,17 +27,26 @@ class TextExpert:
         graph: the loaded graph.
         tokenizer: the part's `tokenizer.json`.
         labels: the bundle's labels, in order.
+        sizes_tokens: batches are padded to the next of these, in ascending order; none leaves
+            them as they are. See `buckets`.
 
     Raises:
         BundleFormatError: the tokenizer does not load.
     """
 
     def __init__(
-        self, part: TextPart, graph: Graph, tokenizer: Path, labels: tuple[str, ...]
+        self,
+        part: TextPart,
+        graph: Graph,
+        tokenizer: Path,
+        labels: tuple[str, ...],
+        *,
+        sizes_tokens: tuple[int, ...] = (),
     ) -> None:
         self.part = part
         self._graph = graph
         self._labels = labels
+        self._sizes = sizes_tokens
         self._tokenizer = _load_tokenizer(tokenizer, part.max_tokens)
 
     def read(self, texts: Sequence[str]) -> ExpertOutput:
@@ -45,19 +55,36 @@ class TextExpert:
         Raises:
             InferenceError: the graph failed.
         """
-        return read_output(self.part, self.run(texts), self._labels)
+        return ExpertOutput(self.part, self._graph.infer(self._feeds(texts)), self._labels)
 
     def run(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The graph's own outputs by name, [batch, ...]."""
+        return self._graph.run(self._feeds(texts))
+
+    def prepare(self) -> None:
+        """Meet every size of batch and of text that `read` pads to, longest first.
+
+        Raises:
+            InferenceError: the graph failed.
+        """
+        if not self._sizes:
+            self._graph.prepare(self._feeds(["warm up"]))
+        for rows in reversed(self._graph.rows):
+            for tokens in reversed(self._sizes):
+                ids = np.full((rows, tokens), self.part.pad_id, np.int64)
+                mask = np.ones_like(ids)
+                self._graph.prepare({"input_ids": ids, "attention_mask": mask})
+
+    def _feeds(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         # One by one: encode_batch starts a thread on every core, for a few dozen tokens.
         token_ids = [self._tokenizer.encode(text).ids for text in texts]
-        width = max(1, *(len(ids) for ids in token_ids))
+        width = padded_rows(max(1, *(len(ids) for ids in token_ids)), self._sizes)
         input_ids = np.full((len(texts), width), self.part.pad_id, np.int64)
         mask = np.zeros((len(texts), width), np.int64)
         for row, ids in enumerate(token_ids):
             input_ids[row, : len(ids)] = ids
             mask[row, : len(ids)] = 1
-        return self._graph.run({"input_ids": input_ids, "attention_mask": mask})
+        return {"input_ids": input_ids, "attention_mask": mask}
 
 
 def _load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:

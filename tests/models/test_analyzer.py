@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from realtime_ser.errors import BundleFormatError, InferenceError
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import load_bundle
 from realtime_ser.models.ort import choose_provider
+from realtime_ser.models.ort_bound import BoundSession
 from realtime_ser.types import (
     Analysis,
     AnalysisJob,
@@ -54,9 +56,15 @@ def job(samples: Samples, kind: JobKind = JobKind.FINAL, id: int = 0) -> Analysi
     return AnalysisJob(id, Utterance(id, 0, len(samples), samples, len(samples)), 0, kind)
 
 
-def make(path: Path, transcriber: Script | None = None) -> BundleAnalyzer:
+def make(
+    path: Path, transcriber: Script | None = None, *, bound: bool | None = None
+) -> BundleAnalyzer:
     return BundleAnalyzer(
-        load_bundle(path), choose_provider("cpu"), threads=1, transcriber=transcriber
+        load_bundle(path),
+        choose_provider("cpu"),
+        threads=1,
+        transcriber=transcriber,
+        bound=bound,
     )
 
 
@@ -111,10 +119,11 @@ def test_confidence_is_the_top_probability_and_decides_abstention(tiny_bundle: W
     assert not loud.abstained
 
 
+@pytest.mark.parametrize("bound", [False, True])
 @pytest.mark.parametrize("batching", ["masked", "exact_length"])
 @pytest.mark.parametrize("parts", [{}, {"text": True}, {"text": True, "fusion": True}])
 def test_a_batch_answers_like_single_jobs(
-    tiny_bundle: Write, batching: str, parts: dict[str, bool]
+    tiny_bundle: Write, batching: str, parts: dict[str, bool], bound: bool
 ) -> None:
     path = tiny_bundle(batching=batching, **parts)
     texts = ("what a day", None, "lovely", "a lovely lovely day", None)
@@ -122,7 +131,7 @@ def test_a_batch_answers_like_single_jobs(
         job(sound(length, seed=row), id=row)
         for row, length in enumerate((8000, 500, 8000, 31999, 500))
     ]
-    batch = make(path, Script(*texts)).analyze(jobs)
+    batch = make(path, Script(*texts), bound=bound).analyze(jobs)
     singles = [
         make(path, Script(text)).analyze([one])[0] for text, one in zip(texts, jobs, strict=True)
     ]
@@ -159,6 +168,68 @@ def test_padding_to_buckets_does_not_change_the_answer(tiny_bundle: Write) -> No
     plain = expert.run([waveform])["logits"]
     expert._pad_multiple = 16000
     np.testing.assert_allclose(expert.run([waveform])["logits"], plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("batching", ["masked", "exact_length"])
+def test_after_warm_up_no_size_is_new(tiny_bundle: Write, batching: str) -> None:
+    """But for audio that must not be padded."""
+    path = tiny_bundle(batching=batching, text=True, fusion=True)
+    texts = ("lovely", None, "what a lovely day", "day " * 30)
+    analyzer = make(path, Script(*texts), bound=True)
+    analyzer.warm_up(2.5)
+    plain = make(path, Script(*texts))
+    random = np.random.default_rng(0)
+    for count in range(1, 9):
+        kind = JobKind.PARTIAL if count % 2 else JobKind.FINAL
+        jobs = [
+            job(sound(length, seed=id), kind, id)
+            for id, length in enumerate(random.integers(0, 50_000, count).tolist())
+        ]
+        for fixed, free in zip(analyzer.analyze(jobs), plain.analyze(jobs), strict=True):
+            np.testing.assert_allclose(probabilities(fixed), probabilities(free), atol=1e-6)
+            assert fixed.modalities == free.modalities
+    expected = {"audio": 0, "text": 0, "fusion": 0}
+    unprepared = {name: graph.unprepared for name, graph in analyzer._graphs.items()}
+    if batching == "exact_length":
+        assert unprepared.pop("audio") > 0
+        del expected["audio"]
+    assert unprepared == expected
+
+
+def test_the_head_reads_the_encoders_where_they_wrote(tiny_bundle: Write) -> None:
+    analyzer = make(tiny_bundle(text=True, fusion=True), Script("lovely"), bound=True)
+    analyzer.warm_up(2.0)
+    runner = analyzer._graphs["fusion"]._runner
+    assert isinstance(runner, BoundSession)
+    places = [dict(key) for key in runner._prepared]
+    # each size of batch without text and with it, and never a copy of what was heard
+    assert [isinstance(place["audio_embedding"], int) for place in places] == [True] * 8
+    assert [isinstance(place["text_embedding"], int) for place in places] == [False, True] * 4
+    assert len({place["audio_embedding"] for place in places}) == 4
+
+
+def test_bound_partials_and_finals_do_not_disturb_each_other(tiny_bundle: Write) -> None:
+    path = tiny_bundle(text=True, fusion=True)
+    analyzer, plain = make(path, Script("lovely"), bound=True), make(path, Script("lovely"))
+    analyzer.warm_up(2.0)
+    jobs = [
+        job(sound(500 * (id + 1), seed=id), JobKind.PARTIAL if id % 2 else JobKind.FINAL, id)
+        for id in range(40)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda one: analyzer.analyze([one])[0], jobs))
+    for analysis, one in zip(found, jobs, strict=True):
+        (alone,) = plain.analyze([one])
+        np.testing.assert_allclose(probabilities(analysis), probabilities(alone), atol=1e-6)
+
+
+def test_how_the_parts_run(tiny_bundle: Write) -> None:
+    path = tiny_bundle(text=True, fusion=True)
+    names = ("audio", "text", "fusion")
+    assert make(path).execution == dict.fromkeys(names, "arrays in and out")
+    fixed = make(path, bound=True)
+    assert fixed.execution == dict.fromkeys(names, "bound")
+    assert fixed.refusals == {}
 
 
 def test_a_partial_is_audio_only(tiny_bundle: Write) -> None:

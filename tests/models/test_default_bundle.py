@@ -122,3 +122,19 @@ def test_a_batch_of_mixed_lengths_answers_like_single_jobs(analyzer: BundleAnaly
         np.testing.assert_allclose(
             batched.emotion.probabilities, alone.emotion.probabilities, atol=1e-4
         )
+
+
+def test_bound_and_padded_it_answers_the_same(bundle: Bundle, analyzer: BundleAnalyzer) -> None:
+    """As it is served on a GPU: whole seconds, full buckets, outputs that stay in place."""
+    fixed = BundleAnalyzer(bundle, choose_provider("cpu"), threads=1, bound=True)
+    jobs = [job(NOISE[:length]) for length in (3000, 16_000, 70_001, 16_001, 200_000)]
+    for batch in (jobs[:1], jobs[:3], jobs):
+        for one, other in zip(fixed.analyze(batch), analyzer.analyze(batch), strict=True):
+            np.testing.assert_allclose(
+                one.emotion.probabilities, other.emotion.probabilities, atol=1e-4
+            )
+    texts = ["what a lovely day", "no", "I do not know what to say to that, I really do not"]
+    for reader, other_reader in zip(fixed.text, analyzer.text, strict=True):
+        found = reader.run(texts)
+        for name, expected in other_reader.run(texts).items():
+            np.testing.assert_allclose(found[name], expected, atol=1e-4)

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from realtime_ser.errors import BundleFormatError, ConfigError, InferenceError
 from realtime_ser.models import ort
 from realtime_ser.models.bundle_description import Role, TensorSpec
+from realtime_ser.models.graph import Graph
 
 CPU = ort.Provider("cpu", ort.CPU, "test")
 WAVEFORM = TensorSpec("x", "float32", ("batch", "samples"), "none")
@@ -34,8 +35,8 @@ def write(path: Path, *, axes: list[Any] | None = None, dtype: int = TensorProto
     return path
 
 
-def load(path: Path, x: TensorSpec = WAVEFORM, y: TensorSpec = LOGITS) -> ort.Graph:
-    return ort.Graph(path, (x,), (y,), CPU, 1)
+def load(path: Path, x: TensorSpec = WAVEFORM, y: TensorSpec = LOGITS) -> Graph:
+    return Graph(path, (x,), (y,), CPU, 1)
 
 
 def test_a_graph_runs(tmp_path: Path) -> None:
@@ -99,8 +100,8 @@ def test_a_graph_with_a_name_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_threads_sleep_between_runs_and_no_plan_is_kept_for_a_shape(tmp_path: Path) -> None:
-    graph = ort.Graph(write(tmp_path / "g.onnx"), (WAVEFORM,), (LOGITS,), CPU, 2)
-    options = graph._session.get_session_options()
+    graph = Graph(write(tmp_path / "g.onnx"), (WAVEFORM,), (LOGITS,), CPU, 2)
+    options = graph._runner.session.get_session_options()
     assert options.intra_op_num_threads == 2
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
@@ -156,7 +157,7 @@ def test_cuda_that_vanishes_after_the_choice_is_an_error(tmp_path: Path) -> None
         pytest.skip("CUDA works here")
     cuda = ort.Provider("cuda", ort.CUDA, "claimed")
     with pytest.raises(InferenceError, match="CUDAExecutionProvider"):
-        ort.Graph(write(tmp_path / "g.onnx"), (WAVEFORM,), (LOGITS,), cuda, 1)
+        Graph(write(tmp_path / "g.onnx"), (WAVEFORM,), (LOGITS,), cuda, 1)
 
 
 def test_an_unknown_device() -> None:
