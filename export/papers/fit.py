@@ -23,6 +23,7 @@ Inputs = Callable[[Indices], tuple[Tensor, ...]]
 """The network's arguments for some clips; the first axis of each counts them."""
 
 OPTIMISERS = ("adam", "adamw", "rmsprop")
+_SORTED_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def fit(
     settings: FitSettings,
     folder: Path,
     title: str,
+    lengths: Indices | None = None,
 ) -> None:
     """Train the network and leave it with the weights of the epoch that was best on dev.
 
@@ -82,6 +84,8 @@ def fit(
         labels: int64 [n] of all clips.
         train, dev: places among the n.
         title: of the progress bar.
+        lengths: int64 [n], of sequences that are padded to the longest of their batch: the clips
+            of a batch are then about as long as each other.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learnt = [weight for weight in network.parameters() if weight.requires_grad]
@@ -101,14 +105,15 @@ def fit(
         rng = np.random.default_rng([settings.seed, epoch])
         torch.manual_seed(settings.seed * 10_007 + epoch)
         network.train()
-        _epoch(network, inputs, labels, rng.permutation(train), settings, loss, optimiser, schedule,
+        batches = _batches(rng, train, settings.batch_size, lengths)
+        _epoch(network, inputs, labels, batches, settings, loss, optimiser, schedule,
                f"{title}, epoch {epoch + 1} of {settings.epochs}")  # fmt: skip
         if settings.decay:
             factor = math.exp(-settings.decay * (epoch + 1))
             for group in optimiser.param_groups:
                 group["lr"] = max(settings.learning_rate * factor, 1e-5)
         epoch += 1
-        scores = predict(network, inputs, dev, settings.batch_size)
+        scores = predict(network, inputs, dev, settings.batch_size, lengths)
         recall = unweighted_recall(scores.argmax(1), labels[dev]) if len(dev) else float(epoch)
         if recall > best:
             best, at = recall, epoch
@@ -118,16 +123,28 @@ def fit(
     network.eval()
 
 
-def predict(network: nn.Module, inputs: Inputs, clips: Indices, batch_size: int) -> NDArray:  # type: ignore[type-arg]
-    """Scores float32 [n, labels] of some clips."""
+def predict(
+    network: nn.Module,
+    inputs: Inputs,
+    clips: Indices,
+    batch_size: int,
+    lengths: Indices | None = None,
+) -> Floats:
+    """Scores float32 [n, labels] of some clips; `lengths` as in `fit`."""
     network.eval()
     size = max(batch_size, 32)
+    order = np.arange(len(clips)) if lengths is None else _by_length(clips, lengths)
     with torch.no_grad():
         parts = [
-            network(*inputs(clips[start : start + size])).numpy()
+            network(*inputs(clips[order[start : start + size]])).numpy()
             for start in range(0, len(clips), size)
         ]
-    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+    if not parts:
+        return np.zeros((0, 1), np.float32)
+    scores = np.concatenate(parts)
+    out = np.empty_like(scores)
+    out[order] = scores
+    return out
 
 
 def rows_of(*arrays: NDArray[np.float32]) -> Inputs:
@@ -136,26 +153,41 @@ def rows_of(*arrays: NDArray[np.float32]) -> Inputs:
     return lambda clips: tuple(tensor[torch.from_numpy(clips)] for tensor in tensors)
 
 
+def _by_length(clips: Indices, lengths: Indices) -> Indices:
+    return np.argsort(lengths[clips], kind="stable")
+
+
+def _batches(
+    rng: np.random.Generator, train: Indices, size: int, lengths: Indices | None
+) -> list[Indices]:
+    """The clips of each step, in random order; sorted by length, a few batches at a time."""
+    order = rng.permutation(train)
+    if lengths is not None:
+        window = size * _SORTED_BATCHES
+        parts = [order[start : start + window] for start in range(0, len(order), window)]
+        order = np.concatenate([part[_by_length(part, lengths)] for part in parts])
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    # A last batch of one clip has no variance for batch normalisation to divide by.
+    kept = [batch for batch in batches if len(batch) > 1]
+    return kept if lengths is None else [kept[place] for place in rng.permutation(len(kept))]
+
+
 def _epoch(
     network: nn.Module,
     inputs: Inputs,
     labels: Indices,
-    order: Indices,
+    batches: Sequence[Indices],
     settings: FitSettings,
     loss: nn.Module,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     title: str,
 ) -> None:
-    size = settings.batch_size
-    # A last batch of one clip has no variance for batch normalisation to divide by.
-    starts = [start for start in range(0, len(order), size) if len(order) - start > 1]
     optimiser.zero_grad()
-    for count, start in enumerate(bar(starts, title, brief=True), 1):
-        clips = order[start : start + size]
+    for count, clips in enumerate(bar(batches, title, brief=True), 1):
         scores = network(*inputs(clips))
         (loss(scores, torch.from_numpy(labels[clips])) / settings.accumulate).backward()
-        if count % settings.accumulate == 0 or count == len(starts):
+        if count % settings.accumulate == 0 or count == len(batches):
             optimiser.step()
             optimiser.zero_grad()
             if settings.warmup_steps:

@@ -214,7 +214,7 @@ class _Work:
             if step == "unlocked":
                 network.unlock()
             fit(network, inputs.of(name), self.labels, fold.train, fold.dev, self._settings(rate),
-                folder / step, f"PATHOSnet, {step}")  # fmt: skip
+                folder / step, f"PATHOSnet, {step}", inputs.frames[name].lengths)  # fmt: skip
         return network
 
     def _scores(self, trained: Trained, inputs: Inputs4, clips: Indices) -> Floats:

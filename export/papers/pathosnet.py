@@ -149,6 +149,11 @@ class Sequences:
         empty = np.zeros((0, width), np.float32)
         return Sequences(np.concatenate([empty, *parts]).astype(np.float32), offsets)
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Of each sequence, int64 [n]."""
+        return np.diff(self.offsets)
+
     def batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Padded with zeros: float32 [batch, time, width], int64 [batch]."""
         counts = self.offsets[indices + 1] - self.offsets[indices]

@@ -41,6 +41,7 @@ def text_scores(
 
     Args:
         settings: the paper's, for a transformer that is fine-tuned.
+        folder: of what is trained; a second call reads it from there.
     """
     if "text" in options.fine_tune:
         from .finetune import fine_tune
@@ -53,7 +54,13 @@ def text_scores(
         inputs = rows_of(answers.embedding)
         fit(network, inputs, labels, train, dev, _FROZEN, folder, "text encoder + linear")
         return predict(network, inputs, np.arange(len(texts)), 256)
-    return _tfidf_scores(texts, labels, count, np.concatenate([train, dev]))
+    kept = folder / "scores.npy"
+    if not kept.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        scores = _tfidf_scores(texts, labels, count, np.concatenate([train, dev]))
+        np.save(kept, scores)
+    found: Floats = np.load(kept)
+    return found
 
 
 def _vectorizer() -> FeatureUnion:

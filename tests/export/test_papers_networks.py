@@ -159,3 +159,29 @@ def test_patience_ends_it(tmp_path: Path) -> None:
 def test_an_unknown_optimiser() -> None:
     with pytest.raises(ExportError, match="adam, adamw, rmsprop"):
         FitSettings(1, 1, 1.0, "sgd")
+
+
+def test_batches_of_about_the_same_length(tmp_path: Path) -> None:
+    lengths = RNG.integers(1, 100, 200)
+    seen: list[np.ndarray] = []
+    points, labels = separable(200)
+
+    def inputs(clips: np.ndarray) -> tuple[torch.Tensor, ...]:
+        seen.append(clips)
+        return (torch.from_numpy(points[clips]),)
+
+    network = FrozenHead(3, 3)
+    train, dev = np.arange(161), np.arange(161, 200)
+    settings = FitSettings(2, 16, 0.01)
+    fit(network, inputs, labels, train, dev, settings, tmp_path, "test", lengths)
+    spread = np.mean([np.ptp(lengths[clips]) for clips in seen])
+    assert spread < 50  # At random it is near 90.
+    # Everybody is seen once an epoch, but for the one that was left alone in its batch.
+    steps = [clips for clips in seen if clips.max() < 161]
+    counts = np.bincount(np.concatenate(steps), minlength=161)
+    assert counts.max() == 2 and counts.sum() == 2 * 160
+    # Other batches in the second epoch, and answers in the order of the question.
+    assert not np.array_equal(steps[0], steps[10])
+    shuffled = RNG.permutation(dev)
+    ordered = predict(network, inputs, shuffled, 8, lengths)
+    assert np.allclose(ordered, predict(network, inputs, shuffled, 8), atol=1e-6)
