@@ -30,8 +30,6 @@ TOKENIZER_FILE = "tokenizer.json"
 _OURS = (RECORD_FILE, DESCRIPTION_FILE)
 """A folder with one of these may be replaced: it is an encoder, or a bundle."""
 
-PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static")
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -60,7 +58,7 @@ class EncoderRecord:
 
     Attributes:
         modality: audio or text.
-        precision: one of `PRECISIONS`.
+        precision: one of `bundle_description.PRECISIONS`.
         opset: of the default ONNX domain.
         nodes: counts by stage of the export, in order: exported, optimised, ...
         versions: of the packages that made the graph.

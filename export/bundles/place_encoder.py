@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_ser.models.bundle_description import AFFECT_LABELS
+from realtime_ser.models.bundle_description import AFFECT_LABELS, PRECISIONS
 
 from ..encoder_folder import (
     GRAPH_FILE,
-    PRECISIONS,
     TOKENIZER_FILE,
     EncoderRecord,
     graph_files,
@@ -166,7 +165,7 @@ def place(part: PartRecipe, folder: Path, draft: Path, labels: Sequence[str]) ->
     target.mkdir()
     names = [output["name"] for output in outputs]
     _write_graph(folder, target, names, part, mapping, [other["name"] for other in others])
-    entry = {"name": part.name, **record.part, "outputs": outputs}
+    entry = {"name": part.name, "precision": record.precision, **record.part, "outputs": outputs}
     entry["file"] = f"{part.name}/{GRAPH_FILE}"
     if part.modality == "text":
         shutil.copyfile(folder / record.part["tokenizer"], target / TOKENIZER_FILE)

@@ -22,10 +22,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
-from realtime_ser.models.bundle_description import AFFECT_LABELS
+from realtime_ser.models.bundle_description import AFFECT_LABELS, PRECISIONS
 from realtime_ser.models.json_table import Table
 
-from ..encoder_folder import PRECISIONS
 from ..errors import ExportError
 from .recipe_description import (
     ACTIVATIONS,

@@ -26,7 +26,7 @@ class PartRecipe:
         head: none, classification (logits) or regression (affect).
         fine_tuned: whether `model` has that head; False for a pretrained encoder, which must be
             fine-tuned first and is then given in its place.
-        precision: one of `encoder_folder.PRECISIONS`.
+        precision: one of `bundle_description.PRECISIONS`.
         tolerance: largest absolute difference that an output may show, in its own unit.
         model_labels: the model's own labels in the order of its head, where known. They name the
             columns of a model whose config does not.

@@ -18,13 +18,12 @@ import onnx
 import soundfile
 from numpy.typing import NDArray
 
-from realtime_ser.models.bundle_description import AudioPart
+from realtime_ser.models.bundle_description import PRECISIONS, AudioPart
 from realtime_ser.models.ort import find_cuda_problem
 from realtime_ser.types import SAMPLE_RATE_HZ
 
 from ..encoder_folder import (
     GRAPH_FILE,
-    PRECISIONS,
     TOKENIZER_FILE,
     EncoderRecord,
     read_record,

@@ -53,6 +53,7 @@ def read_part(part: Mapping[str, Any]) -> AudioPart | TextPart:
             "name": part.get("name", "encoder"),
             "file": part["file"],
             "parameters": part.get("parameters"),
+            "precision": part.get("precision"),
             "inputs": tuple(_tensor(spec) for spec in part["inputs"]),
             "outputs": tuple(_tensor(spec) for spec in part["outputs"]),
         }

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..encoder_folder import PRECISIONS, EncoderRecord, read_record, write_record
+from realtime_ser.models.bundle_description import PRECISIONS
+
+from ..encoder_folder import EncoderRecord, read_record, write_record
 from ..errors import ExportError
 from ..progress import say
 

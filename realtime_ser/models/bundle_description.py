@@ -18,6 +18,10 @@ class Role(StrEnum):
     AFFECT = "affect"
 
 
+PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static")
+"""In which most of a graph's arithmetic may be; its inputs and outputs say their own."""
+
+
 class Batching(StrEnum):
     """Which audio may share a batch."""
 
@@ -32,7 +36,7 @@ class TensorSpec:
     """One input or output of a graph.
 
     Attributes:
-        dtype: a numpy name: float32, int64.
+        dtype: a numpy name: float32, float16, int64.
         shape: a size, or the name of a free dimension, per axis; the first is the batch.
         normalisation: what is done to the values before they go in; of inputs only.
         role: what the values are; of outputs only.
@@ -58,11 +62,14 @@ class Part:
         name: unique in the bundle.
         file: POSIX path relative to the bundle.
         parameters: number of weights, None where nobody counted.
+        precision: one of `PRECISIONS`, None where nobody said. There is one graph, which runs
+            wherever the bundle is used: half precision is for GPUs, 8 bits are for CPUs.
     """
 
     name: str
     file: str
     parameters: int | None
+    precision: str | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 

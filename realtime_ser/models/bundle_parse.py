@@ -6,12 +6,14 @@ The text comes from a file that anyone may have written, so only BundleFormatErr
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from realtime_ser.errors import BundleFormatError
 from realtime_ser.models.bundle_description import (
     AFFECT_LABELS,
     FORMAT_VERSION,
+    PRECISIONS,
     AffectPart,
     AffectRule,
     AudioPart,
@@ -32,13 +34,16 @@ from realtime_ser.models.json_table import Table, parse_json
 from realtime_ser.types import SAMPLE_RATE_HZ
 
 _MANY = 2**53
-_AUDIO_INPUTS = {"waveform": ("float32", 2), "lengths": ("int64", 1)}
-_TEXT_INPUTS = {"input_ids": ("int64", 2), "attention_mask": ("int64", 2)}
+_FLOATS = ("float32", "float16")
+_INTEGERS = ("int64",)
+_AUDIO_INPUTS = {"waveform": (_FLOATS, 2), "lengths": (_INTEGERS, 1)}
+_TEXT_INPUTS = {"input_ids": (_INTEGERS, 2), "attention_mask": (_INTEGERS, 2)}
 _FUSION_INPUTS = {
-    "audio_embedding": ("float32", 2),
-    "text_embedding": ("float32", 2),
-    "text_present": ("float32", 1),
+    "audio_embedding": (_FLOATS, 2),
+    "text_embedding": (_FLOATS, 2),
+    "text_present": (_FLOATS, 1),
 }
+_KnownInputs = Mapping[str, tuple[tuple[str, ...], int]]
 
 
 def parse_description(content: bytes, source: str) -> BundleDescription:
@@ -156,13 +161,14 @@ def _files(table: Table) -> MappingProxyType[str, FileRecord]:
 
 
 def _audio_part(table: Table, labels: tuple[str, ...]) -> AudioPart:
-    name, file, parameters, inputs, outputs = _part(table, labels, _AUDIO_INPUTS)
+    name, file, parameters, precision, inputs, outputs = _part(table, labels, _AUDIO_INPUTS)
     batching = Batching(table.one_of("batching", tuple(Batching)))
     minimum = table.integer("minimum_samples", 1, _MANY)
     part = AudioPart(
         name=name,
         file=file,
         parameters=parameters,
+        precision=precision,
         inputs=inputs,
         outputs=outputs,
         batching=batching,
@@ -176,11 +182,12 @@ def _audio_part(table: Table, labels: tuple[str, ...]) -> AudioPart:
 
 
 def _text_part(table: Table, labels: tuple[str, ...]) -> TextPart:
-    name, file, parameters, inputs, outputs = _part(table, labels, _TEXT_INPUTS)
+    name, file, parameters, precision, inputs, outputs = _part(table, labels, _TEXT_INPUTS)
     part = TextPart(
         name=name,
         file=file,
         parameters=parameters,
+        precision=precision,
         inputs=inputs,
         outputs=outputs,
         tokenizer=table.path("tokenizer"),
@@ -201,9 +208,9 @@ def _fusion(table: Table, labels: tuple[str, ...]) -> Part:
 
 
 def _part(
-    table: Table, labels: tuple[str, ...], known_inputs: dict[str, tuple[str, int]]
-) -> tuple[str, str, int | None, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """What all parts have: name, file, parameters, inputs and outputs."""
+    table: Table, labels: tuple[str, ...], known_inputs: _KnownInputs
+) -> tuple[str, str, int | None, str | None, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What all parts have: name, file, parameters, precision, inputs and outputs."""
     name = table.text("name")
     if not re.fullmatch("[a-z][a-z0-9_-]*", name):
         table.fail("name", "must be lower-case letters, digits, - and _")
@@ -215,15 +222,16 @@ def _part(
     if not outputs or len({spec.role for spec in outputs}) != len(outputs):
         table.fail("outputs", "must hold one output or more, each of another role")
     parameters = table.integer("parameters", 0, _MANY) if table.has("parameters") else None
-    return name, table.path("file"), parameters, inputs, outputs
+    precision = table.one_of("precision", PRECISIONS) if table.has("precision") else None
+    return name, table.path("file"), parameters, precision, inputs, outputs
 
 
-def _input(table: Table, known: dict[str, tuple[str, int]]) -> TensorSpec:
+def _input(table: Table, known: _KnownInputs) -> TensorSpec:
     name = table.one_of("name", tuple(known))
-    dtype, rank = known[name]
+    dtypes, rank = known[name]
     spec = TensorSpec(
         name=name,
-        dtype=table.one_of("dtype", (dtype,)),
+        dtype=table.one_of("dtype", dtypes),
         shape=table.shape("shape"),
         unit=table.text("unit"),
         normalisation=table.text("normalisation") if table.has("normalisation") else None,
@@ -247,7 +255,7 @@ def _output(table: Table, labels: tuple[str, ...]) -> TensorSpec:
             table.fail("range", "must rise from its first number to its second")
     spec = TensorSpec(
         name=table.text("name"),
-        dtype=table.one_of("dtype", ("float32",)),
+        dtype=table.one_of("dtype", _FLOATS),
         shape=table.shape("shape"),
         unit=table.text("unit"),
         role=role,

@@ -97,6 +97,8 @@ def _part(part: Part, description: BundleDescription) -> str:
         shortest = part.minimum_samples / SAMPLE_RATE_HZ
         longest = part.maximum_samples / SAMPLE_RATE_HZ
         facts.append(f"{shortest:g} to {longest:g} s of audio")
+    if part.precision is not None:
+        facts.append(f"in {part.precision}")
     facts.append("gives " + ", ".join(output.name for output in part.outputs))
     return f"{part.name} ({part.file}): {'; '.join(facts)}"
 

@@ -44,6 +44,7 @@ def served(tokenizer: TextTokenizer, path: Path) -> TextExpert:
         name="text",
         file="",
         parameters=None,
+        precision=None,
         inputs=(),
         outputs=(),
         tokenizer=path.name,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from realtime_ser.models.bundle_description import PRECISIONS
 from realtime_ser_export.bundles.recipe import RECIPES, packaged_recipes, read_recipe
 from realtime_ser_export.bundles.recipe_description import Recipe
-from realtime_ser_export.encoder_folder import PRECISIONS
 from realtime_ser_export.errors import ExportError
 
 Change = Callable[[dict[str, Any]], object]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,16 @@ def test_everything_that_a_user_must_know_is_said(tiny_bundle: Callable[..., Pat
     ):
         assert said in text
     assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_the_precision_is_said_where_it_is_known(tiny_bundle: Callable[..., Path]) -> None:
+    def in_half(description: dict[str, Any]) -> None:
+        description["parts"]["audio"][0]["precision"] = "float16"
+
+    text = describe(load_bundle(tiny_bundle(edit=in_half)))
+    assert (
+        "audio (audio/model.onnx): 14 parameters; 571 B; 0.025 to 2 s of audio; in float16" in text
+    )
 
 
 def test_affect_of_a_graph_and_no_measurements(tiny_bundle: Callable[..., Path]) -> None:
