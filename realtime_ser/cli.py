@@ -115,11 +115,14 @@ def _add_models(subparsers: Any) -> None:
     verify = _add(
         verbs,
         "verify",
-        lambda o: commands.verify_model(o.bundle),
+        lambda o: commands.verify_model(o.bundle, o.device),
         "check a bundle's files, and that it answers as when it was made",
     )
     for parser in (show, verify):
         parser.add_argument("bundle", nargs="?", default="default", help="a name, or a folder")
+    verify.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where it is to answer (cpu)"
+    )
     pull = _add(
         verbs, "pull", lambda o: commands.pull_model(o.name), "download a transcription model"
     )

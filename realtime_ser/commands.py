@@ -239,17 +239,17 @@ def show_model(name: str) -> int:
     return 0
 
 
-def verify_model(name: str) -> int:
+def verify_model(name: str, device: str) -> int:
     """Check a bundle's files and replay its golden record."""
     from realtime_ser.models.bundle import load_bundle
     from realtime_ser.models.golden import verify_golden
 
     bundle = load_bundle(name)
     print(f"files   ok: {len(bundle.description.files)} and the description, sha256 {bundle.hash}")
-    report = verify_golden(bundle)
+    report = verify_golden(bundle, device=device)
     verdict = "ok" if report.passed else "DIFFERS"
     print(
-        f"golden  {verdict}: {len(report.deviations)} outputs on {report.provider}, worst "
+        f"golden  {verdict}: {len(report.deviations)} outputs on {report.how}, worst "
         f"difference {report.worst.error:.2g}, tolerance {report.tolerance:g}"
     )
     if not report.passed:

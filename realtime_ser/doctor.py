@@ -89,6 +89,7 @@ def diagnose(bundle: str | Path = DEFAULT_BUNDLE, *, hub: str | None = None) -> 
         ("microphones", check_microphones),
         ("model cache", lambda: check_cache(hub_cache_folder())),
         (f"bundle {bundle}", lambda: check_bundle(bundle)),
+        ("models run", lambda: check_execution(bundle)),
         ("model hub", lambda: check_hub(hub or hub_address())),
     ]
     return [_guarded(name, check) for name, check in checks]
@@ -272,6 +273,26 @@ def check_bundle(name_or_path: str | Path) -> Finding:
         Status.FAIL,
         f"{place} is {worst.error:.2g} off its record (allowed: {report.tolerance:g})",
         "upgrade or downgrade onnxruntime; report the versions above",
+    )
+
+
+def check_execution(name_or_path: str | Path) -> Finding:
+    """Where and how the bundle runs with `--device auto`; another answer there is worth a warning,
+    since it was held to the CPU's.
+
+    Raises:
+        BundleError, InferenceError: it does not load, or does not run.
+    """
+    name = "models run"
+    report = verify_golden(load_bundle(name_or_path), device="auto")
+    where = f"on {report.how}"
+    if report.passed:
+        return Finding(name, Status.OK, where)
+    return Finding(
+        name,
+        Status.WARN,
+        f"{where}, {report.worst.error:.2g} off the record (allowed: {report.tolerance:g})",
+        "compare its answers with those of --device cpu",
     )
 
 

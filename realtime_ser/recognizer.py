@@ -126,6 +126,14 @@ class Recognizer:
             bundle, provider, threads=settings.threads, transcriber=transcriber
         )
         analyzer.warm_up(settings.max_utterance_s)
+        notices += tuple(
+            Notice(
+                "cuda_graphs_off",
+                f"part {part} of {bundle.description.name} runs on CUDA without CUDA graphs, "
+                f"slower than it could: {why}",
+            )
+            for part, why in analyzer.refusals.items()
+        )
         # loads Silero, which all streams share: not when the first of them begins
         create_speech_detector(settings)
         described = bundle.description

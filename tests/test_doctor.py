@@ -17,6 +17,7 @@ import tiny_bundle as tiny
 from realtime_ser import doctor
 from realtime_ser.doctor import Finding, Status
 from realtime_ser.errors import BundleIntegrityError
+from realtime_ser.models import ort
 from realtime_ser.models.ort_builds import GPU_REPAIR, OrtBuild
 
 SITE = Path("site-packages")
@@ -35,6 +36,7 @@ def test_it_never_raises_and_looks_at_everything(tmp_path: Path) -> None:
         "microphones",
         "model cache",
         f"bundle {tmp_path / 'nowhere'}",
+        "models run",
         "model hub",
     ]
     by_name = {finding.name: finding for finding in findings}
@@ -125,6 +127,15 @@ def test_a_sound_bundle(tmp_path: Path) -> None:
     found = doctor.check_bundle(path)
     assert found.status is Status.OK
     assert "tiny 0.0.1 is whole" in found.detail
+
+
+def test_where_and_how_the_models_run(tmp_path: Path) -> None:
+    found = doctor.check_execution(tiny.write_tiny_bundle(tmp_path / "tiny"))
+    assert found.status is Status.OK
+    if ort.find_cuda_problem():
+        assert found.detail == "on CPUExecutionProvider (arrays in and out)"
+    else:
+        assert found.detail.startswith("on CUDAExecutionProvider (bound")
 
 
 def test_a_bundle_that_computes_something_else(tmp_path: Path) -> None:

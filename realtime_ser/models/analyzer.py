@@ -166,16 +166,16 @@ class BundleAnalyzer:
         longest = max(1, round(longest_seconds * SAMPLE_RATE_HZ))
         # Noise, because a model may rightly have nothing to say about digital silence.
         noise = np.random.default_rng(0).integers(-1000, 1000, longest).astype(np.int16)
-        self._do(lambda: self._prepare(noise))
+        self._do(lambda: self._warm_up_graphs(noise))
         # Last, for nothing else may use the device while graphs are captured.
         if self._transcriber:
             self._transcriber.warm_up()
 
-    def _prepare(self, noise: Samples) -> None:
+    def _warm_up_graphs(self, noise: Samples) -> None:
         for expert in self.audio:
-            expert.prepare(noise)
+            expert.warm_up(noise)
         for reader in self.text:
-            reader.prepare()
+            reader.warm_up()
         if self.fusion is None:
             return
         for rows in self._device.rows if self._device else (1,):

@@ -39,7 +39,7 @@ class AudioExpert:
         self.part = part
         self._graph = graph
         self._labels = labels
-        self._pad_multiple = pad_multiple_samples
+        self._pad_multiple = pad_multiple_samples if part.batching is Batching.MASKED else 1
 
     def hear(self, waveforms: Sequence[Samples]) -> ExpertOutput:
         """Answer one or more waveforms, int16 [samples] at 16 kHz each.
@@ -57,7 +57,19 @@ class AudioExpert:
         """The graph's own outputs by name, [batch, ...], for float32 waveforms in -1..1."""
         return self._graph.do(lambda: dict(self._infer(waveforms)))
 
-    def prepare(self, longest: Samples) -> None:
+    def prepare(self, waveforms: Sequence[NDArray[np.float32]]) -> None:
+        """Meet the size of a batch, so that later ones of that size cost no extra.
+
+        Args:
+            waveforms: as of `run`; of one length where batching is exact.
+
+        Raises:
+            InferenceError: the graph failed.
+        """
+        fitted = [self._fit(waveform) for waveform in waveforms]
+        self._graph.prepare(self._feeds(fitted))
+
+    def warm_up(self, longest: Samples) -> None:
         """Meet every size of batch and of audio that `hear` pads to, up to that of `longest`.
 
         Longest first, so that memory is taken once. Where nothing is padded there is no end of
@@ -67,25 +79,24 @@ class AudioExpert:
             InferenceError: the graph failed.
         """
         scaled = self._fit(longest.astype(np.float32) / _FULL_SCALE)
-        if self.part.batching is Batching.EXACT_LENGTH or self._pad_multiple == 1:
-            self._graph.prepare(self._feeds([scaled], 1))
+        if self._pad_multiple == 1:
+            self.prepare([scaled])
             return
         sizes = sample_sizes(len(scaled), self._pad_multiple, self.part.maximum_samples)
         for rows in reversed(self._graph.rows):
             for size in reversed(sizes):
-                batch = [self._fit(scaled[:size])] * rows
-                self._graph.prepare(self._feeds(batch, self._pad_multiple))
+                self.prepare([scaled[:size]] * rows)
 
     def _infer(self, waveforms: Sequence[NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
         fitted = [self._fit(waveform) for waveform in waveforms]
         if self.part.batching is Batching.MASKED:
-            return self._graph.infer(self._feeds(fitted, self._pad_multiple))
+            return self._graph.infer(self._feeds(fitted))
         by_length: dict[int, list[int]] = {}
         for row, waveform in enumerate(fitted):
             by_length.setdefault(len(waveform), []).append(row)
         results: dict[str, NDArray[np.float32]] = {}
         for rows in by_length.values():
-            feeds = self._feeds([fitted[row] for row in rows], 1)
+            feeds = self._feeds([fitted[row] for row in rows])
             for name, value in self._graph.infer(feeds).items():
                 whole = results.setdefault(
                     name, np.empty((len(fitted), *value.shape[1:]), np.float32)
@@ -98,11 +109,10 @@ class AudioExpert:
         missing = self.part.minimum_samples - len(recent)
         return np.pad(recent, (0, missing)) if missing > 0 else recent
 
-    def _feeds(
-        self, waveforms: Sequence[NDArray[np.float32]], multiple: int
-    ) -> dict[str, NDArray[Any]]:
+    def _feeds(self, waveforms: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
         lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
-        width = padded_samples(int(lengths.max()), multiple, self.part.maximum_samples)
+        longest = int(lengths.max())
+        width = padded_samples(longest, self._pad_multiple, self.part.maximum_samples)
         batch = np.zeros((len(waveforms), width), np.float32)
         for row, waveform in enumerate(waveforms):
             batch[row, : len(waveform)] = waveform

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from realtime_ser.models.bundle import Bundle
 from realtime_ser.models.experts import ExpertOutput
 from realtime_ser.models.fusion import TextAnswers
 from realtime_ser.models.ort import choose_provider
+from realtime_ser.types import SAMPLE_RATE_HZ
 
 _Arrays = dict[str, NDArray[Any]]
 
@@ -57,11 +59,13 @@ class GoldenReport:
 
     Attributes:
         provider: ONNX Runtime's name of the execution provider that ran.
+        execution: how each part ran, in a few words, by its name.
     """
 
     deviations: tuple[Deviation, ...]
     tolerance: float
     provider: str
+    execution: Mapping[str, str]
 
     @property
     def worst(self) -> Deviation:
@@ -73,18 +77,33 @@ class GoldenReport:
         """Whether every output is within the tolerance."""
         return self.worst.error <= self.tolerance
 
+    @property
+    def how(self) -> str:
+        """The provider, and how the parts ran on it."""
+        ways = dict.fromkeys(self.execution.values())
+        parts = {way: [name for name, own in self.execution.items() if own == way] for way in ways}
+        said = [way if len(ways) == 1 else f"{', '.join(parts[way])}: {way}" for way in ways]
+        return f"{self.provider} ({'; '.join(said)})"
 
-def verify_golden(bundle: Bundle, *, device: str = "cpu", threads: int = 0) -> GoldenReport:
-    """Replay all cases of the bundle.
+
+def verify_golden(
+    bundle: Bundle, *, device: str = "cpu", threads: int = 0, bound: bool | None = None
+) -> GoldenReport:
+    """Replay all cases of the bundle, as it is served: bound and captured where that is done.
+
+    Args:
+        bound: as of `BundleAnalyzer`.
 
     Raises:
         BundleFormatError: a graph, or the record itself, does not fit the description.
         InferenceError: a graph fails, or `device` does not work.
     """
-    analyzer = BundleAnalyzer(bundle, choose_provider(device), threads=threads)
+    analyzer = BundleAnalyzer(bundle, choose_provider(device), threads=threads, bound=bound)
     golden = bundle.description.golden
     path = bundle.file(golden.file)
     record = _read_record(path)
+    heard = (array.size for name, array in record.items() if name.endswith("_waveform"))
+    analyzer.warm_up(max(heard, default=0) / SAMPLE_RATE_HZ)
     deviations: list[Deviation] = []
     case = 0
     while f"case{case}_waveform" in record:
@@ -105,7 +124,9 @@ def verify_golden(bundle: Bundle, *, device: str = "cpu", threads: int = 0) -> G
         case += 1
     if not deviations:
         raise BundleFormatError(f"{path}: has no case0_waveform; re-export the bundle")
-    return GoldenReport(tuple(deviations), golden.tolerance, analyzer.provider.name)
+    return GoldenReport(
+        tuple(deviations), golden.tolerance, analyzer.provider.name, analyzer.execution
+    )
 
 
 def _replay(

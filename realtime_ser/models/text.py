@@ -61,14 +61,22 @@ class TextExpert:
         """The graph's own outputs by name, [batch, ...]."""
         return self._graph.run(self._feeds(texts))
 
-    def prepare(self) -> None:
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Meet the size of a batch, so that later ones of that size cost no extra.
+
+        Raises:
+            InferenceError: the graph failed.
+        """
+        self._graph.prepare(self._feeds(texts))
+
+    def warm_up(self) -> None:
         """Meet every size of batch and of text that `read` pads to, longest first.
 
         Raises:
             InferenceError: the graph failed.
         """
         if not self._sizes:
-            self._graph.prepare(self._feeds(["warm up"]))
+            self.prepare(["warm up"])
         for rows in reversed(self._graph.rows):
             for tokens in reversed(self._sizes):
                 ids = np.full((rows, tokens), self.part.pad_id, np.int64)

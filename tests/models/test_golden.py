@@ -34,11 +34,14 @@ def reseal(path: Path) -> None:
     tiny.seal(path, description)
 
 
+@pytest.mark.parametrize("bound", [False, True])
 @pytest.mark.parametrize("batching", ["masked", "exact_length"])
-def test_a_good_bundle_passes(tiny_bundle: Write, batching: str) -> None:
+def test_a_good_bundle_passes(tiny_bundle: Write, batching: str, bound: bool) -> None:
     path = tiny_bundle(batching=batching, text=True, fusion=True)
-    report = verify_golden(load_bundle(path), threads=1)
+    report = verify_golden(load_bundle(path), threads=1, bound=bound)
     assert report.passed
+    how = "bound" if bound else "arrays in and out"
+    assert report.execution == dict.fromkeys(("audio", "text", "fusion"), how)
     assert report.provider == "CPUExecutionProvider"
     assert {(d.case, d.part, d.output) for d in report.deviations} == {
         (case, part, output)
@@ -76,8 +79,8 @@ def test_a_deviation_is_found_and_named(tiny_bundle: Write, error: float) -> Non
 def test_large_values_are_held_to_the_same_share_of_themselves() -> None:
     logits = Deviation(0, "audio", "logits", max_abs_error=2e-3, scale=0.5)
     embedding = Deviation(0, "audio", "embedding", max_abs_error=2e-2, scale=300.0)
-    assert not GoldenReport((logits, embedding), 1e-3, "CPUExecutionProvider").passed
-    assert GoldenReport((embedding,), 1e-3, "CPUExecutionProvider").passed
+    assert not GoldenReport((logits, embedding), 1e-3, "CPUExecutionProvider", {}).passed
+    assert GoldenReport((embedding,), 1e-3, "CPUExecutionProvider", {}).passed
 
 
 @pytest.mark.parametrize(
