@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from realtime_ser.bench.results import new_result
 from realtime_ser.bench.roofline import Limits, count_gflop, measure_limits, median_ms
 from realtime_ser.bench.statistics import summary
+from realtime_ser.bench.steadiness import measure_steadiness
 from realtime_ser.config import Settings
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.audio import AudioExpert
 from realtime_ser.models.bundle import Bundle, load_bundle
+from realtime_ser.models.bundle_description import Part
 from realtime_ser.models.ort import choose_provider, thread_count
 from realtime_ser.models.text import TextExpert
 from realtime_ser.types import SAMPLE_RATE_HZ
@@ -39,9 +41,11 @@ class EncoderPlan:
 
 
 def bench_encoders(settings: Settings, plan: EncoderPlan) -> dict[str, Any]:
-    """Measure every audio and text part of each bundle; gives the result.
+    """Measure every audio and text part of each bundle, and whether a whole request is ever much
+    slower than usual; gives the result.
 
-    Batches above 1 are of the middle length.
+    Batches above 1 are of the middle length. On CUDA each size is prepared and then runs as it is
+    served: bound, as a captured graph where the part allows it.
 
     Raises:
         BundleError, InferenceError: a bundle or the device cannot be used.
@@ -50,16 +54,20 @@ def bench_encoders(settings: Settings, plan: EncoderPlan) -> dict[str, Any]:
     threads = thread_count(settings.threads)
     limits = measure_limits(provider, threads)
     rows = []
+    # first, while every shape is new
+    steadiness = [
+        measure_steadiness(settings, name, provider, threads, plan.seconds, plan.runs)
+        for name in plan.bundles
+    ]
     for name in plan.bundles:
         bundle = load_bundle(name)
         analyzer = BundleAnalyzer(bundle, provider, threads=threads)
-        label = bundle.description.name
         for audio in analyzer.audio:
             times = list(_audio_times(bundle, audio, plan, limits))
-            rows.append(_row(f"{label}/{audio.part.name}", audio.part.parameters, times))
+            rows.append(_row(analyzer, audio.part, times))
         for text in analyzer.text:
             times = list(_text_times(bundle, text, plan, limits))
-            rows.append(_row(f"{label}/{text.part.name}", text.part.parameters, times))
+            rows.append(_row(analyzer, text.part, times))
     return new_result(
         "encoders",
         settings,
@@ -67,11 +75,18 @@ def bench_encoders(settings: Settings, plan: EncoderPlan) -> dict[str, Any]:
         providers=[provider.name],
         limits=asdict(limits),
         rows=rows,
+        steadiness=steadiness,
     )
 
 
-def _row(model: str, parameters: int | None, times: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"model": model, "parameters": parameters, "times": times}
+def _row(analyzer: BundleAnalyzer, part: Part, times: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "model": f"{analyzer.bundle.description.name}/{part.name}",
+        "parameters": part.parameters,
+        "precision": part.precision,
+        "execution": analyzer.execution[part.name],
+        "times": times,
+    }
 
 
 def _audio_times(
@@ -94,6 +109,7 @@ def _audio_times(
             "lengths": np.full(1, samples, np.int64),
         }
         gflop = count_gflop(graph, {name: feeds[name] for name in names})
+        expert.prepare(waves)
         ms, every = _timed(lambda waves=waves: expert.run(waves), plan.runs)
         yield {
             "audio_s": samples / SAMPLE_RATE_HZ,
@@ -110,6 +126,7 @@ def _text_times(
     graph = bundle.file(expert.part.file)
     text = "well " * _TOKENS
     for batch in sorted({1, *plan.batches}):
+        expert.prepare([text] * batch)
         ms, every = _timed(lambda batch=batch: expert.run([text] * batch), plan.runs)
         ids = np.ones((1, _TOKENS), np.int64)
         gflop = count_gflop(graph, {"input_ids": ids, "attention_mask": ids})

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from realtime_ser.bench.statistics import QUANTILES, summary
+from realtime_ser.bench.steadiness import LIMIT
 from realtime_ser.runtime.ledger import CRITICAL_PARTS
 
 Table = list[list[str]]
@@ -184,6 +185,42 @@ def _encoders(result: Result) -> Iterator[str]:
                 ]
             )
     yield table(rows)
+    # results of before these were said lack them
+    for row in result["rows"]:
+        if "execution" in row:
+            precision = f", in {row['precision']}" if row["precision"] else ""
+            yield f"{row['model']} ran with: {row['execution']}{precision}."
+    for each in result.get("steadiness", []):
+        yield from _steadiness(each)
+
+
+def _steadiness(found: Result) -> Iterator[str]:
+    rows = found["rows"]
+    by_clock = sum(row["slowest"] > LIMIT for row in rows)
+    by_cpu = sum(row["slowest_cpu"] > LIMIT for row in rows)
+    ways = "; ".join(f"{part}: {how}" for part, how in found["execution"].items())
+    yield (
+        f"Whole requests to {found['bundle']} after warm-up, the first of each shape included "
+        f"({ways}). Slower than {LIMIT:g} times the median of their shape: in {by_clock} of "
+        f"{len(rows)} shapes by the clock, in {by_cpu} by the CPU time of the process."
+    )
+    lines: Table = [
+        ["request", "batch", "n", "first, ms", "median", "max", "max / median", "by CPU time"],
+    ]
+    lines += [
+        [
+            f"{row['kind']}, {row['audio_s']:g} s",
+            str(row["batch"]),
+            str(len(row["all_ms"])),
+            _ms(row["first_ms"]),
+            _ms(row["median_ms"]),
+            _ms(row["max_ms"]),
+            f"{row['slowest']:.2f}",
+            f"{row['slowest_cpu']:.2f}",
+        ]
+        for row in rows
+    ]
+    yield table(lines)
 
 
 def _peers(result: Result) -> Iterator[str]:
