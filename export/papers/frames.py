@@ -51,13 +51,13 @@ class FrameEncoder:
         digest: names it.
         expert: None for log-mel bands.
         graph: its ONNX file; None likewise.
-        licence: of its weights; "none" where it has none.
+        licence: of its weights; None where it has none.
     """
 
     digest: str
     expert: AudioExpert | None = None
     graph: Path | None = None
-    licence: str = "none"
+    licence: str | None = None
 
     @property
     def module(self) -> LogMelFrames | Pieces:

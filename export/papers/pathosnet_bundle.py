@@ -42,6 +42,7 @@ from .word_vectors import MOST_WORDS, PAD_ID, WIDTH, Lexicon, tokenizer_of
 
 Floats = NDArray[np.float32]
 _TEXT = "text"
+_OURS = "that of the data that it was trained on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def write_pathosnet(
             },
             labels,
             system,
-            licences=[encoder.licence for encoder in trained.encoders],
+            licences=[encoder.licence or _OURS for encoder in trained.encoders],
             affect={
                 "method": "label_centroids",
                 "centroids": centroids(labels),

@@ -82,7 +82,7 @@ def describe(
     """All of `bundle.json` but `files`, for a reproduced system.
 
     Args:
-        licences: of the encoders' weights.
+        licences: of the weights of each part.
         affect: how the bundle comes to valence, arousal and dominance.
     """
     return {

@@ -102,7 +102,7 @@ def unmasked_encoder(folder: Path) -> FrameEncoder:
         "maximum_samples": 480_000,
     }
     served = serve(path, part)
-    return FrameEncoder("unmasked", served.expert, path)  # type: ignore[arg-type]
+    return FrameEncoder("unmasked", served.expert, path, "CC0-1.0")  # type: ignore[arg-type]
 
 
 def trained_on(encoders: list[FrameEncoder], folder: Path) -> Trained:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from realtime_ser.models.bundle import load_bundle
 from realtime_ser_export.cli import main
 
 
@@ -57,3 +58,8 @@ def test_every_system_runs(
             assert 0 <= row["ours"]["wa"] <= 100
     assert (out / "report.md").read_text().strip() in capsys.readouterr().out
     assert (out / "table.png").stat().st_size > 5_000
+    if paper == "paper4":
+        for system, encoders in (("baseline", 1), ("ensemble", 2), ("multilingual", 2)):
+            bundle = load_bundle(out / "folds" / system / "bundle")
+            assert len(bundle.description.audio) == encoders
+            assert bundle.description.fusion is not None
