@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_POOLED = 4 * 4 * 2
+"""Columns of a spectrogram that are one behind the convolutions of `SpectrogramNetwork`."""
+
 
 class SpectrogramNetwork(nn.Module):
     """Paper 1, section 3.1.1: "three convolutional layers with 3, 5 and 10 filters and three linear
@@ -33,9 +36,27 @@ class SpectrogramNetwork(nn.Module):
         )
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """float32 [batch, 128, 625] -> logits [batch, n]."""
-        out: Tensor = self.linear(self.convolutions(spectrogram[:, None]))
+        """float32 [batch, 128, 625], zeros after a clip's end -> logits [batch, n]."""
+        out: Tensor = self.linear(self._convolved(spectrogram[:, None]))
         return out
+
+    def _convolved(self, pictures: Tensor) -> Tensor:
+        """What the convolutions make of [batch, 1, 128, 625]: [batch, 10, 4, 19].
+
+        Most of the 20 s is padding, of which a column is like the next: one is computed, and
+        stands for all but the last, which sees the edge.
+        """
+        columns = pictures.shape[3]
+        used = torch.arange(1, columns + 1) * (pictures != 0).any(2).any(1).any(0)
+        # A column of the result sees those from 21 before its own 32 to 20 behind.
+        needed = -(-(int(used.max()) + 21) // _POOLED) + 2
+        missing = columns // _POOLED - needed
+        if missing <= 0:
+            whole: Tensor = self.convolutions(pictures)
+            return whole
+        cut = self.convolutions(pictures[..., : columns - missing * _POOLED])
+        empty = cut[..., -2:-1].expand(-1, -1, -1, missing)
+        return torch.cat([cut[..., :-1], empty, cut[..., -1:]], dim=3)
 
 
 class FrozenHead(nn.Module):

@@ -73,6 +73,23 @@ def test_the_networks_of_the_tables() -> None:
     assert FrozenHead(16, 4, hidden=1024)(torch.randn(2, 16)).shape == (2, 4)
 
 
+@pytest.mark.parametrize("used", [0, 1, 95, 331, 487, 488, 600, 625])
+def test_padding_is_convolved_once(used: int) -> None:
+    torch.manual_seed(used)
+    network = SpectrogramNetwork(3)
+    pictures = torch.zeros(2, 128, 625)
+    pictures[0, :, :used] = torch.randn(128, used)
+    pictures[1, :, : used // 2] = torch.randn(128, used // 2)
+    gradients = []
+    for answer in (network, lambda x: network.linear(network.convolutions(x[:, None]))):
+        network.zero_grad()
+        out = answer(pictures)
+        out.square().sum().backward()
+        gradients.append([out.detach(), *(weight.grad for weight in network.parameters())])
+    for cut, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-5)
+
+
 def test_the_image_network_takes_the_images() -> None:
     pytest.importorskip("transformers")
     network = ImageNetwork(7, width=0.1).eval()
