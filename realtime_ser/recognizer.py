@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,14 +126,7 @@ class Recognizer:
             bundle, provider, threads=settings.threads, transcriber=transcriber
         )
         analyzer.warm_up(settings.max_utterance_s)
-        notices += tuple(
-            Notice(
-                "cuda_graphs_off",
-                f"part {part} of {bundle.description.name} runs on CUDA without CUDA graphs, "
-                f"slower than it could: {why}",
-            )
-            for part, why in analyzer.refusals.items()
-        )
+        notices += graph_notices(analyzer.refusals)
         # loads Silero, which all streams share: not when the first of them begins
         create_speech_detector(settings)
         described = bundle.description
@@ -268,6 +261,18 @@ class Recognizer:
             # auto: the encoders have the GPU, transcription cannot have it and says so
             notice = Notice("asr_on_cpu", str(error))
             return load("cpu"), settings.asr, (notice,)
+
+
+def graph_notices(refusals: Mapping[str, str]) -> tuple[Notice, ...]:
+    """What to tell of parts that run without CUDA graphs; `refusals` has the reasons by part."""
+    return tuple(
+        Notice(
+            "cuda_graphs_off",
+            f"the {part} model runs on CUDA without CUDA graphs, slower than it could: {why}; "
+            "`realtime-ser-export inspect` names operators that have no CUDA kernel",
+        )
+        for part, why in refusals.items()
+    )
 
 
 def with_overrides(settings: Settings, overrides: dict[str, Any]) -> Settings:

@@ -25,6 +25,7 @@ from realtime_ser import (
     WarningEvent,
 )
 from realtime_ser.io.file import AudioFile
+from realtime_ser.recognizer import graph_notices
 from realtime_ser.samples import sample_path
 
 SAMPLES = json.loads((sample_path("demo").parent / "samples.json").read_text())
@@ -137,6 +138,14 @@ def test_without_its_transcriber_it_warns_once_and_goes_on(
     assert warning.code == "asr_unavailable"
     assert "there is no folder" in warning.message
     assert any(isinstance(event, EmotionFinal) for event in events)
+
+
+def test_a_part_without_cuda_graphs_is_told_of_with_the_reason() -> None:
+    (notice,) = graph_notices({"audio": "the model has control flow nodes"})
+    assert notice.code == "cuda_graphs_off"
+    assert "the audio model runs on CUDA without CUDA graphs" in notice.message
+    assert "the model has control flow nodes; " in notice.message
+    assert graph_notices({}) == ()
 
 
 def test_a_transcriber_may_be_required(small_bundle: Path, tmp_path: Path) -> None:

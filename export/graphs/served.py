@@ -15,6 +15,7 @@ from realtime_ser.models.audio import AudioExpert
 from realtime_ser.models.bundle_description import AudioPart, Batching, Role, TensorSpec, TextPart
 from realtime_ser.models.graph import Graph
 from realtime_ser.models.ort import choose_provider
+from realtime_ser.models.ort_bound import bound_device
 from realtime_ser.models.text import TextExpert
 
 from ..encoder_folder import read_record
@@ -106,7 +107,9 @@ def serve(
         InferenceError: the device does not work.
     """
     described = read_part(part)
-    loaded = Graph(graph, described.inputs, described.outputs, choose_provider(device), threads)
+    provider = choose_provider(device)
+    bound = bound_device(provider)
+    loaded = Graph(graph, described.inputs, described.outputs, provider, threads, bound)
     if isinstance(described, TextPart):
         tokenizer = graph.with_name(Path(described.tokenizer).name)
         return ServedEncoder(

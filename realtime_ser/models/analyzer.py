@@ -25,7 +25,7 @@ from realtime_ser.models.fusion import (
 )
 from realtime_ser.models.graph import Graph
 from realtime_ser.models.ort import Provider, thread_count
-from realtime_ser.models.ort_bound import BoundDevice
+from realtime_ser.models.ort_bound import bound_device
 from realtime_ser.models.text import TextExpert
 from realtime_ser.types import (
     SAMPLE_RATE_HZ,
@@ -96,8 +96,7 @@ class BundleAnalyzer:
         self._transcriber = transcriber
         description = bundle.description
         self._labels = description.labels
-        on_cuda = provider.device == "cuda"
-        self._device = BoundDevice(provider) if (on_cuda if bound is None else bound) else None
+        self._device = bound_device(provider, bound)
         self._graphs: dict[str, Graph] = {}
         self.audio = tuple(
             AudioExpert(

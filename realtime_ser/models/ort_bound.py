@@ -104,6 +104,16 @@ class BoundDevice:
         return value.ortvalue_from_shape_and_type(shape, np.dtype(dtype), self.provider.device, 0)
 
 
+def bound_device(provider: Provider, bound: bool | None = None) -> BoundDevice | None:
+    """Where the graphs of a bundle are to run bound; None for arrays in and arrays out.
+
+    Args:
+        bound: None for on CUDA.
+    """
+    wanted = provider.name == CUDA if bound is None else bound
+    return BoundDevice(provider) if wanted else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Binding:
     """The places of one set of shapes.
