@@ -170,11 +170,17 @@ class TranscriberTrainer:
         save_progress(self.folder / "last.pt", self._parts(), counters)
 
     def restore(self) -> bool:
-        """Continue from `last.pt` if it is there."""
+        """Continue from `last.pt` if it is there.
+
+        Without a `best.pt` beside it, the score to beat is none: a run that was copied elsewhere to
+        be trained on other data is judged by that alone.
+        """
         counters = restore_progress(self.folder / "last.pt", self._parts())
         if counters is None:
             return False
         self.step, self.seconds, self.best = (counters[n] for n in ("step", "seconds", "best"))
+        if not (self.folder / "best.pt").exists():
+            self.best = math.inf
         return True
 
     def keep_if_best(self, score: float) -> bool:

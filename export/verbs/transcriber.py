@@ -7,10 +7,10 @@ recordings and transcripts.csv (`file,text`), or the corpora; several may be giv
 `--synthetic`, espeak-ng also speaks the sentences of a text file, and with `--unknown` those of
 another, any large one, which are not to be known: a closed vocabulary has a likely sentence for
 everything unless it is shown what is none of them. With `--borrowed-voices` the voices of flite,
-RHVoice, Pico and MBROLA speak both too: what a person is to be understood in, who was never
-recorded for it, is better learnt from them. To train a finished run further, ask for more --steps;
-what else is asked for may have changed, as long as the sentences are the same. The other two verbs
-are its last stages alone.
+RHVoice, Pico and MBROLA speak both too: a sentence that nobody was recorded with is better learnt
+from them. To train a finished run further, ask for more --steps; on other data with the same
+sentences, in another --work, with last.pt and tokenizer.json of the first copied into it. The other
+two verbs are its last stages alone.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ def add_verbs(verbs: Any) -> None:
             help="draw a corpus, or the sentences that begin so, more often than the others",
         )
         verb.add_argument("--steps", type=int)
+        verb.add_argument(
+            "--learning-rate",
+            type=float,
+            help="at its height; in the last 30 %% of all --steps it falls to nothing",
+        )
         verb.add_argument("--threads", type=int)
 
 
@@ -132,7 +137,12 @@ def _config(options: argparse.Namespace) -> TranscriberConfig:
     from ..transcriber.train_transcriber import TranscriberConfig
 
     emphasis = dict(options.emphasis)
-    given = {"steps": options.steps, "threads": options.threads, "emphasis": emphasis}
+    given = {
+        "steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "threads": options.threads,
+        "emphasis": emphasis,
+    }
     return TranscriberConfig(**{name: value for name, value in given.items() if value is not None})
 
 

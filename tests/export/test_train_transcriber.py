@@ -114,11 +114,12 @@ def written(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(network, tokenizer, out, window_s=3, profile=profile)
 
 
-def run(folder: Path, place: Path, steps: int) -> None:
+def run(folder: Path, place: Path, steps: int, score: float | None = None) -> None:
     recordings = read_recordings(folder)
     features = open_features(folder / "cache", [each.path for each in recordings])
     config = replace(CONFIG, steps=steps)
-    train(recordings, features, place, TINY, config, lambda network, tokenizer: 1.0 / steps)
+    score = 1.0 / steps if score is None else score
+    train(recordings, features, place, TINY, config, lambda network, tokenizer: score)
 
 
 def test_a_resumed_run_continues(folder: Path, trained: Path, tmp_path: Path) -> None:
@@ -131,6 +132,15 @@ def test_a_resumed_run_continues(folder: Path, trained: Path, tmp_path: Path) ->
         assert torch.equal(value, parts[name]), name
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [8, 16]
+
+
+def test_a_run_that_goes_on_elsewhere_is_judged_anew(
+    folder: Path, trained: Path, tmp_path: Path
+) -> None:
+    for name in ("last.pt", "tokenizer.json"):
+        shutil.copy(trained / name, tmp_path)
+    run(folder, tmp_path, 24, score=0.9)
+    assert load_best(tmp_path)[2]["step"] == 24
 
 
 def test_it_learns(folder: Path, trained: Path) -> None:
