@@ -54,7 +54,8 @@ from realtime_ser.core.events import TranscriptFinal
 from realtime_ser.io.file import paced
 from realtime_ser.models.hub import find_model
 from realtime_ser.recognizer import Recognizer
-from realtime_ser.runtime.live import ArrivalClock, run_live
+from realtime_ser.runtime.arrival import ArrivalClock
+from realtime_ser.runtime.live import run_live
 from realtime_ser.types import SAMPLE_RATE_HZ
 
 OURS, OFFLINE = "realtime-ser", "realtime-ser, offline driver, no speculation"

@@ -41,7 +41,7 @@ from realtime_ser.config import Settings
 from realtime_ser.core.intake import AudioIntake
 from realtime_ser.core.segmenter import FRAME_MS, Segmenter, SpeechEnded, SpeechStarted
 from realtime_ser.io.file import AudioFile
-from realtime_ser.models import speech
+from realtime_ser.models import silero, speech
 from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, ClosedBy, Samples
 
 NOISE_LEVELS_DB = (-12, -6, 0, 6)
@@ -197,12 +197,12 @@ def window_steps(clips: list[Clip], noises: list[Clip]) -> dict[str, dict[str, f
 
 def probabilities(samples: Samples, step: int) -> np.ndarray[Any, Any]:
     """For each frame, the probability of the newest complete window, [frames]."""
-    reach = speech.CONTEXT_SAMPLES + speech.WINDOW_SAMPLES
+    reach = silero.CONTEXT_SAMPLES + silero.WINDOW_SAMPLES
     audio = np.concatenate([np.zeros(reach - step), samples / 32768]).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(audio, reach)[::step]
     state = np.zeros((1, 1, 128), dtype=np.float32)
-    inputs = {"input": np.ascontiguousarray(windows), "h": state, "c": state}
-    answers = np.concatenate([[0.0], speech.silero_session().run(None, inputs)[0]])
+    inputs = {"windows": np.ascontiguousarray(windows)[:, None], "hidden": state, "cell": state}
+    answers = np.concatenate([[0.0], silero.silero_session().run(None, inputs)[0][:, 0]])
     frames = np.arange(1, len(samples) // FRAME_SAMPLES + 1)
     return answers[frames * FRAME_SAMPLES // step]
 
@@ -216,9 +216,12 @@ def run(settings: Settings, samples: Samples) -> Run:
     decisions = np.zeros(len(samples) // FRAME_SAMPLES, dtype=np.bool_)
     utterances: list[Heard] = []
     onset = 0
-    for index, frame in enumerate(in_frames(samples)):
+    frames = in_frames(samples)
+    for index, (frame, judgement) in enumerate(
+        zip(frames, detector.judge(list(frames)), strict=True)
+    ):
         start, end = index * FRAME_SAMPLES, (index + 1) * FRAME_SAMPLES
-        evidence = detector.detect(frame, segmenter.in_utterance)
+        evidence = judgement.inside if segmenter.in_utterance else judgement.outside
         decisions[index] = evidence > 0
         loudness = frame.astype(np.float32)
         for action in segmenter.push(start, end, evidence, float(loudness @ loudness)):
@@ -349,11 +352,11 @@ def cost_us_per_frame(settings: Settings, clips: list[Clip]) -> float:
     cheapest = np.full(len(frames) // COST_BLOCK_FRAMES, np.inf)
     for _ in range(COST_PASSES):
         detector = speech.create_speech_detector(settings)
-        in_speech = False
         for block in range(len(cheapest)):
             started = time.process_time()
+            # one by one, as one microphone gives them
             for frame in frames[block * COST_BLOCK_FRAMES :][:COST_BLOCK_FRAMES]:
-                in_speech = detector.detect(frame, in_speech) > 0
+                detector.judge([frame])
             cheapest[block] = min(cheapest[block], time.process_time() - started)
     return float(cheapest.mean() / COST_BLOCK_FRAMES * 1e6)
 

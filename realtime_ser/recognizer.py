@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,9 +23,11 @@ from realtime_ser.io.file import AudioFile
 from realtime_ser.models.analyzer import BundleAnalyzer
 from realtime_ser.models.bundle import load_bundle
 from realtime_ser.models.ort import choose_provider
-from realtime_ser.models.speech import create_speech_detector
+from realtime_ser.models.speech import create_speech_detector, judge_together
+from realtime_ser.runtime.arrival import ArrivalClock
 from realtime_ser.runtime.batching import AnalysisWorker
-from realtime_ser.runtime.live import ArrivalClock, run_live
+from realtime_ser.runtime.intake import Intake
+from realtime_ser.runtime.live import run_live
 from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Clock, Notice, Stream, StreamDescription
@@ -34,9 +35,6 @@ from realtime_ser.types import SAMPLE_RATE_HZ, Affect, ClosedBy, Emotion, Transc
 
 if TYPE_CHECKING:
     from realtime_ser.models.transcriber import Transcriber
-
-_INTAKE_THREADS = 2
-"""A stream costs 1.4 % of a core here; more threads would only contend for the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class Recognizer:
         self._description: StreamDescription | None = None
         self._threads = contextlib.ExitStack()
         self._worker: AnalysisWorker | None = None
-        self._intake: Executor | None = None
+        self._intake: Intake | None = None
 
     def __enter__(self) -> Self:
         self.load()
@@ -220,11 +218,10 @@ class Recognizer:
         return self._worker
 
     @property
-    def intake(self) -> Executor:
-        """The threads that listen for all live streams: resampling and speech detection."""
+    def intake(self) -> Intake:
+        """The thread that listens for all live streams: resampling and speech detection."""
         if self._intake is None:
-            pool = ThreadPoolExecutor(_INTAKE_THREADS, thread_name_prefix="intake")
-            self._intake = self._threads.enter_context(pool)
+            self._intake = self._threads.enter_context(Intake(judge_together))
         return self._intake
 
     def _loaded(self) -> tuple[BundleAnalyzer, StreamDescription]:

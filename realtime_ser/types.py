@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,18 @@ class Evidence(IntEnum):
     NONE = 0
     LIKELY = 1
     SURE = 2
+
+
+class Judgement(NamedTuple):
+    """What a speech detector takes a frame for.
+
+    Attributes:
+        outside: where no utterance is open.
+        inside: where one is, and less is needed to go on.
+    """
+
+    outside: Evidence
+    inside: Evidence
 
 
 class ClosedBy(StrEnum):

@@ -27,7 +27,8 @@ from realtime_ser.errors import ConfigError
 from realtime_ser.io.file import paced
 from realtime_ser.models.speech import create_speech_detector
 from realtime_ser.recognizer import Recognizer
-from realtime_ser.runtime.live import ArrivalClock, run_live
+from realtime_ser.runtime.arrival import ArrivalClock
+from realtime_ser.runtime.live import run_live
 from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.stream import Stream, StreamDescription
 from realtime_ser.types import (

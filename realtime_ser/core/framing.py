@@ -1,13 +1,14 @@
-"""Any chunking to exact frames of 30 ms."""
+"""Any chunking to exact frames of 30 ms, and who judges them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-from realtime_ser.types import FRAME_SAMPLES, AudioChunk, Samples
+from realtime_ser.types import FRAME_SAMPLES, AudioChunk, Judgement, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,19 @@ class Gap:
 
     start: int
     end: int
+    samples: ClassVar[None] = None
+
+
+class SpeechDetector(Protocol):
+    """Says of each frame in turn whether it is speech. One instance a stream."""
+
+    def judge(self, frames: Sequence[Samples | None]) -> list[Judgement]:
+        """Judge the next frames, int16 [FRAME_SAMPLES] each.
+
+        None stands for a gap, and is judged to be no speech: what follows it does not follow what
+        was before.
+        """
+        ...
 
 
 class Framer:

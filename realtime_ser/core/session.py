@@ -13,14 +13,14 @@ are perishable: one that arrives late, after a newer one or after its utterance,
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from realtime_ser.config import Settings
 from realtime_ser.core.events import Event, RollingUpdate, UtteranceStart
-from realtime_ser.core.framing import Frame, Framer, Gap
+from realtime_ser.core.framing import Frame, Framer, Gap, SpeechDetector
 from realtime_ser.core.partials import PartialSeries, TranscriptionBudget
 from realtime_ser.core.rolling import RollingState
 from realtime_ser.core.segmenter import (
@@ -42,28 +42,12 @@ from realtime_ser.types import (
     Answer,
     AudioChunk,
     ClosedBy,
-    Evidence,
     JobKind,
-    Samples,
+    Judgement,
     Transcription,
     Utterance,
     samples_from_ms,
 )
-
-
-class SpeechDetector(Protocol):
-    """Says of each frame in turn whether it is speech. One instance a stream."""
-
-    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
-        """Judge the next frame, int16 [FRAME_SAMPLES].
-
-        `in_speech` says that an utterance is open, so that less is needed to go on.
-        """
-        ...
-
-    def reset(self) -> None:
-        """Forget the past: the next frame does not follow the last."""
-        ...
 
 
 @dataclass(slots=True)
@@ -94,12 +78,15 @@ class Session:
 
     Args:
         settings: see `Settings`; only those of segmentation and of estimates are read.
-        detector: fresh; the session owns it from here on.
+        detector: fresh, and of this stream alone from here on.
+
+    Attributes:
+        detector: as given; who calls `cut` and `receive_frames` asks it in between.
     """
 
     def __init__(self, settings: Settings, detector: SpeechDetector) -> None:
         self._settings = settings
-        self._detector = detector
+        self.detector = detector
         self._framer = Framer()
         self._timeline = Timeline()
         self._segmenter = Segmenter(settings)
@@ -129,22 +116,38 @@ class Session:
         Raises:
             LocalProtocolError: after `receive_eof`.
         """
+        frames = self.cut(chunk)
+        self.receive_frames(frames, self.detector.judge([frame.samples for frame in frames]))
+
+    def cut(self, chunk: AudioChunk) -> list[Frame | Gap]:
+        """The first of the two steps of `receive_audio`: the frames that are whole with `chunk`.
+
+        They may be judged ahead of their time, and with those of other streams.
+
+        Raises:
+            LocalProtocolError: after `receive_eof`.
+        """
         if self._eof:
             raise LocalProtocolError("audio after the end; open a new session for it")
-        for item in self._framer.push(chunk):
-            if isinstance(item, Gap):
-                self._close(ClosedBy.GAP, item.end)
-                self._detector.reset()
+        return list(self._framer.push(chunk))
+
+    def receive_frames(
+        self, frames: Iterable[Frame | Gap], judgements: Iterable[Judgement]
+    ) -> None:
+        """The second: take what `cut` gave, in its order, with what the detector says of it."""
+        for frame, judgement in zip(frames, judgements, strict=True):
+            if isinstance(frame, Gap):
+                self._close(ClosedBy.GAP, frame.end)
             else:
-                self._take_frame(item)
+                self._take_frame(frame, judgement)
 
     def receive_eof(self) -> None:
         """Note that no more audio comes. A second call changes nothing."""
         if self._eof:
             return
         self._eof = True
-        for frame in self._framer.flush():
-            self._take_frame(frame)
+        frames = list(self._framer.flush())
+        self.receive_frames(frames, self.detector.judge([frame.samples for frame in frames]))
         self._close(ClosedBy.EOF, self._framer.position)
 
     def receive_analysis(self, answer: Answer) -> None:
@@ -221,10 +224,10 @@ class Session:
 
     # frames
 
-    def _take_frame(self, frame: Frame) -> None:
+    def _take_frame(self, frame: Frame, judgement: Judgement) -> None:
         self.judged = frame.end
         self._timeline.append(frame.start, frame.samples[: frame.end - frame.start])
-        evidence = self._detector.detect(frame.samples, self._segmenter.in_utterance)
+        evidence = judgement.inside if self._segmenter.in_utterance else judgement.outside
         samples = frame.samples.astype(np.float32)
         energy = float(samples @ samples)
         for action in self._segmenter.push(frame.start, frame.end, evidence, energy):

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from realtime_ser.config import ServerSettings, Settings
@@ -28,8 +27,10 @@ from realtime_ser.core.protocol import (
 from realtime_ser.core.replay import MAXIMUM_UNSENT, Replay
 from realtime_ser.errors import AudioError, RealtimeSERError, RemoteProtocolError
 from realtime_ser.io.server_metrics import Metrics
+from realtime_ser.runtime.arrival import ArrivalClock
 from realtime_ser.runtime.batching import AnalysisWorker
-from realtime_ser.runtime.live import ArrivalClock, LiveStream
+from realtime_ser.runtime.intake import Intake
+from realtime_ser.runtime.live import LiveStream
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Clock, Notice, Stream, StreamDescription, error_code
 
@@ -62,7 +63,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def intake(self) -> Executor:
+    def intake(self) -> Intake:
         """Listens for all."""
         ...
 
@@ -103,8 +104,6 @@ class ServerSession:
         clock = ArrivalClock()
         self._stream = engine.new_stream(self.id, config.settings, clock)
         self._live = LiveStream(self._stream, clock, engine.worker, engine.intake, self._tell)
-        self._hearing: asyncio.Task[None] | None = None
-        """Works off the latest audio; may have to wait for the models, and outlive a connection."""
         self._finishing: asyncio.Task[None] | None = None
         self._tell(
             self._stream.opening(config, self.token, limits.resume_grace_s, limits.max_ahead_s)
@@ -120,47 +119,40 @@ class ServerSession:
     @property
     def can_resume(self) -> bool:
         """Whether there is anything that a client could come back for."""
-        return self._protocol.received_samples > 0 or self._hearing is not None
+        return self._protocol.received_samples > 0
 
     async def has_room(self) -> None:
         """Wait until the client has taken enough of what it was told to send more.
 
-        And until what came before is worked off, which an earlier connection may have left behind.
+        And until what came before is worked off, but for a little.
         """
         while self._replay.unsent >= MAXIMUM_UNSENT:
             self._changed.clear()
             await self._changed.wait()
-        if self._hearing is not None:
-            await asyncio.wait([self._hearing])
+        await self._until(self._live.has_room())
 
     async def receive(self, message: str | bytes) -> None:
         """Take a message; there must be room.
 
-        It is worked off also when the caller is cancelled: what has been received has.
+        Audio is worked off later, also when the connection is lost: what has been received has.
         """
         action = self._understood(message)
-        if isinstance(action, Heard):
-            self._hearing = asyncio.create_task(self._hear(action))
-            await asyncio.shield(self._hearing)
-        elif action is not None:
-            self._act(action)
+        if isinstance(action, Pinged):
+            # the pong confirms what came before it
+            await self._until(self._live.all_taken())
+        self._act(action)
+
+    async def _until(self, taken: Awaitable[None]) -> None:
+        """Wait for audio to be taken; some that cannot be ends the session."""
+        try:
+            await taken
+        except AudioError as error:
+            self.end("error", error)
 
     def leave(self, rest: Sequence[str | bytes]) -> None:
         """Note that the client has closed in good order; `rest` it had sent before."""
-        if rest or (self._hearing is not None and not self._hearing.done()):
-            self._hearing = asyncio.create_task(self._leave(rest, self._hearing))
-        else:
-            self.end("eof")
-
-    async def _leave(self, rest: Sequence[str | bytes], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait([before])
         for message in rest:
-            action = self._understood(message)
-            if isinstance(action, Heard):
-                await self._hear(action)
-            elif action is not None:
-                self._act(action)
+            self._act(self._understood(message))
         self.end("eof")
 
     def _understood(self, message: str | bytes) -> Action | None:
@@ -170,14 +162,6 @@ class ServerSession:
             self.end("error", error)
             return None
 
-    async def _hear(self, heard: Heard) -> None:
-        rate_hz = self._protocol.config.options.sample_rate_hz
-        self._metrics.audio_seconds.inc(len(heard.samples) / rate_hz)
-        try:
-            await self._live.feed(AudioBlock(heard.samples, rate_hz))
-        except AudioError as error:
-            self.end("error", error)
-
     def receive_silence(self) -> None:
         """Note that `idle_limit_s` has passed without a message."""
         try:
@@ -185,8 +169,12 @@ class ServerSession:
         except RemoteProtocolError as error:
             self.end("error", error)
 
-    def _act(self, action: Configured | Pinged | Ended) -> None:
+    def _act(self, action: Action | None) -> None:
         match action:
+            case Heard(samples):
+                rate_hz = self._protocol.config.options.sample_rate_hz
+                self._metrics.audio_seconds.inc(len(samples) / rate_hz)
+                self._live.push(AudioBlock(samples, rate_hz))
             case Configured(config):
                 self._tell([self._stream.update(config)])
             case Pinged(id):

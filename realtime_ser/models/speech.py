@@ -1,31 +1,23 @@
 """Which frames are speech: webrtcvad, Silero, or webrtcvad confirmed by Silero.
 
 webrtcvad (WebRTC's Gaussian mixtures; py-webrtcvad) costs 4 microseconds a frame and calls nine
-tenths of any noise speech. Silero (a small recurrent network, https://github.com/snakers4/silero-vad,
-version 6, the ONNX file inside faster-whisper) costs fifty times that and is seldom fooled.
-`benchmarks/segmentation.py` measures them, and where the constants below stand among their
-neighbours.
+tenths of any noise speech. Silero (a small recurrent network, see `silero`) costs ten to fifty
+times that and is seldom fooled. `benchmarks/segmentation.py` measures them, and where the constants
+below stand among their neighbours.
+
+What a detector says does not depend on what was made of it, so it may run ahead of the segmenter
+(all frames of a block in one run), and what many streams wait for is heard together.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-from collections import deque
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from realtime_ser.config import Settings
-from realtime_ser.errors import ModelUnavailableError
-from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, Evidence, Samples
-
-WINDOW_SAMPLES = 512
-CONTEXT_SAMPLES = 64
-"""Silero judges 512 samples, and sees the 64 before them."""
+from realtime_ser.models.silero import Passage, Question, Silero, hear, silero_session
+from realtime_ser.types import SAMPLE_RATE_HZ, Evidence, Judgement, Samples
 
 LEAD_IN_FRAMES = 20
 """Frames before the waking one that a woken Silero hears first."""
@@ -33,9 +25,8 @@ LEAD_IN_FRAMES = 20
 HOLD_FRAMES = 20
 """Frames for which Silero stays awake after the last one that webrtcvad called speech."""
 
-_INPUT_SAMPLES = CONTEXT_SAMPLES + WINDOW_SAMPLES
-_OVERLAP_SAMPLES = _INPUT_SAMPLES - FRAME_SAMPLES
-_STATE_SHAPE = (1, 1, 128)
+_NO_SPEECH = Judgement(Evidence.NONE, Evidence.NONE)
+_SPEECH = Judgement(Evidence.SURE, Evidence.SURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +37,63 @@ class Thresholds:
     stay: float
     sure: float
 
-    def decide(self, probability: float, in_speech: bool) -> Evidence:
-        """What a probability says; see `Evidence`."""
-        if probability < (self.stay if in_speech else self.enter):
+    def judge(self, probability: float, *, may_stay: bool = True) -> Judgement:
+        """What a probability says; less is asked within an utterance if the frame `may_stay`."""
+        outside = self._evidence(probability, self.enter)
+        return Judgement(outside, self._evidence(probability, self.stay) if may_stay else outside)
+
+    def _evidence(self, probability: float, least: float) -> Evidence:
+        if probability < least:
             return Evidence.NONE
         return Evidence.SURE if probability >= self.sure else Evidence.LIKELY
 
 
-class WebrtcDetector:
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Frames that are being judged.
+
+    Attributes:
+        passages: what Silero is to hear; then `judgements` may be called.
+        judgements: gives one for each frame.
+    """
+
+    passages: list[Passage]
+    judgements: Callable[[], list[Judgement]]
+
+
+class _Detector(ABC):
+    """A detector in two steps, between which Silero hears what it has to."""
+
+    @abstractmethod
+    def listen(self, frames: Sequence[Samples | None]) -> Listening:
+        """Begin to judge `frames`; to be ended before the next call."""
+
+    def judge(self, frames: Sequence[Samples | None]) -> list[Judgement]:
+        """Judge the next frames, int16 [480] each; None is a gap, which is no speech."""
+        [judgements] = judge_together([(self, frames)])
+        return judgements
+
+
+class WebrtcDetector(_Detector):
     """webrtcvad alone. One instance a stream: it adapts to the noise that it hears."""
 
     def __init__(self, mode: int) -> None:
         self._mode = mode
         self.reset()
 
-    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
-        """Judge the next frame, int16 [480]; `in_speech` changes nothing."""
-        is_speech = self._vad.is_speech(frame.tobytes(), SAMPLE_RATE_HZ)
-        return Evidence.SURE if is_speech else Evidence.NONE
+    def listen(self, frames: Sequence[Samples | None]) -> Listening:
+        """See `_Detector`."""
+        judgements = []
+        for frame in frames:
+            if frame is None:
+                self.reset()
+            is_speech = frame is not None and self.hears_speech(frame)
+            judgements.append(_SPEECH if is_speech else _NO_SPEECH)
+        return Listening([], lambda: judgements)
+
+    def hears_speech(self, frame: Samples) -> bool:
+        """What it takes the next frame for."""
+        return bool(self._vad.is_speech(frame.tobytes(), SAMPLE_RATE_HZ))
 
     def reset(self) -> None:
         """Forget the past: the next frame does not follow the last."""
@@ -73,24 +103,31 @@ class WebrtcDetector:
         self._vad = webrtcvad.Vad(self._mode)
 
 
-class SileroDetector:
+class SileroDetector(_Detector):
     """Silero alone."""
 
     def __init__(self, thresholds: Thresholds) -> None:
         self._thresholds = thresholds
         self._silero = Silero(lead_in_frames=0)
 
-    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
-        """Judge the next frame, int16 [480]; see `Thresholds.decide`."""
-        self._silero.hear(frame)
-        return self._thresholds.decide(self._silero.probability(), in_speech)
+    def listen(self, frames: Sequence[Samples | None]) -> Listening:
+        """See `_Detector`."""
+        questions: list[Question | None] = []
+        for frame in frames:
+            if frame is None:
+                self._silero.reset()
+                questions.append(None)
+            else:
+                self._silero.tell(frame)
+                questions.append(self._silero.ask())
+        judge = self._thresholds.judge
+        return Listening(
+            self._silero.passages_asked(),
+            lambda: [judge(asked.probability) if asked else _NO_SPEECH for asked in questions],
+        )
 
-    def reset(self) -> None:
-        """Forget the past: the next frame does not follow the last."""
-        self._silero.reset()
 
-
-class ConfirmedDetector:
+class ConfirmedDetector(_Detector):
     """webrtcvad on every frame, and Silero awake where webrtcvad hears speech and for a while on.
 
     Within an utterance, a frame between `stay` and `enter` is speech if webrtcvad says so too:
@@ -104,18 +141,32 @@ class ConfirmedDetector:
         self._silero = Silero(LEAD_IN_FRAMES)
         self._unvoiced_frames = HOLD_FRAMES
 
-    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
-        """Judge the next frame, int16 [480]; see `Thresholds.decide`."""
-        voiced = self._webrtc.detect(frame, in_speech) is not Evidence.NONE
-        self._unvoiced_frames = 0 if voiced else self._unvoiced_frames + 1
-        self._silero.hear(frame)
-        if self._unvoiced_frames > HOLD_FRAMES:
-            self._silero.sleep()
-            return Evidence.NONE
-        return self._thresholds.decide(self._silero.probability(), in_speech and voiced)
+    def listen(self, frames: Sequence[Samples | None]) -> Listening:
+        """See `_Detector`."""
+        questions: list[tuple[Question, bool] | None] = []
+        for frame in frames:
+            if frame is None:
+                self._reset()
+                questions.append(None)
+                continue
+            voiced = self._webrtc.hears_speech(frame)
+            self._unvoiced_frames = 0 if voiced else self._unvoiced_frames + 1
+            self._silero.tell(frame)
+            if self._unvoiced_frames > HOLD_FRAMES:
+                self._silero.sleep()
+                questions.append(None)
+            else:
+                questions.append((self._silero.ask(), voiced))
+        judge = self._thresholds.judge
+        return Listening(
+            self._silero.passages_asked(),
+            lambda: [
+                judge(asked[0].probability, may_stay=asked[1]) if asked else _NO_SPEECH
+                for asked in questions
+            ],
+        )
 
-    def reset(self) -> None:
-        """Forget the past: the next frame does not follow the last."""
+    def _reset(self) -> None:
         self._webrtc.reset()
         self._silero.reset()
         self._unvoiced_frames = HOLD_FRAMES
@@ -124,93 +175,25 @@ class ConfirmedDetector:
 SpeechDetector = WebrtcDetector | SileroDetector | ConfirmedDetector
 
 
-def create_speech_detector(settings: Settings) -> SpeechDetector:
-    """A fresh detector for one stream, as `speech_detector` asks.
+def judge_together(
+    asked: Sequence[tuple[_Detector, Sequence[Samples | None]]],
+) -> list[list[Judgement]]:
+    """Judge frames of many streams, each by its own detector; see `_Detector.judge`.
 
-    Raises:
-        ModelUnavailableError: Silero is wanted and faster-whisper is not there, or too old.
+    Much cheaper than one after the other: Silero hears all of them at once.
     """
+    listening = [detector.listen(frames) for detector, frames in asked]
+    hear(passage for each in listening for passage in each.passages)
+    return [each.judgements() for each in listening]
+
+
+def create_speech_detector(settings: Settings) -> SpeechDetector:
+    """A fresh detector for one stream, as `speech_detector` asks."""
     thresholds = Thresholds(settings.silero_enter, settings.silero_stay, settings.silero_sure)
     if settings.speech_detector == "webrtc":
         return WebrtcDetector(settings.webrtc_mode)
+    # loaded with the first detector, not with the first word
+    silero_session()
     if settings.speech_detector == "silero":
         return SileroDetector(thresholds)
     return ConfirmedDetector(settings.webrtc_mode, thresholds)
-
-
-class Silero:
-    """Silero on one stream: told every frame, asked about some.
-
-    It judges one window a frame: the 512 samples that end where the frame ends. Windows on their
-    own grid of 512, the step that it was trained at, leave frames to be judged by audio up to
-    31 ms old, and come out worse; steps of half a frame are no better, at twice the cost.
-
-    Args:
-        lead_in_frames: how much of what it was told while nobody asked it hears when it wakes.
-    """
-
-    def __init__(self, lead_in_frames: int) -> None:
-        # one frame more than is judged: a window reaches 96 samples into the frame before
-        self._frames: deque[NDArray[np.float32]] = deque(maxlen=lead_in_frames + 2)
-        self._session = silero_session()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the past: the next frame does not follow the last."""
-        self._frames.clear()
-        self.sleep()
-
-    def hear(self, frame: Samples) -> None:
-        """Take the next frame, int16 [480]."""
-        if not self._frames:
-            self._frames.append(np.zeros(FRAME_SAMPLES, dtype=np.float32))
-        self._frames.append(frame * np.float32(1 / 32768))
-
-    def sleep(self) -> None:
-        """Drop the state of the network; the next question wakes it with the lead-in."""
-        self._asleep = True
-        self._hidden = self._cell = np.zeros(_STATE_SHAPE, dtype=np.float32)
-
-    def probability(self) -> float:
-        """Probability that the newest frame is speech; ask once a frame while awake."""
-        frames = list(self._frames) if self._asleep else [self._frames[-2], self._frames[-1]]
-        self._asleep = False
-        windows = np.empty((len(frames) - 1, _INPUT_SAMPLES), np.float32)
-        for window, before, frame in zip(windows, frames, frames[1:], strict=False):
-            window[:_OVERLAP_SAMPLES] = before[FRAME_SAMPLES - _OVERLAP_SAMPLES :]
-            window[_OVERLAP_SAMPLES:] = frame
-        # the windows are steps of one sequence to the network, not a batch
-        probabilities, self._hidden, self._cell = self._session.run(
-            None, {"input": windows, "h": self._hidden, "c": self._cell}
-        )
-        return float(probabilities[-1])
-
-
-@functools.cache
-def silero_session() -> Any:
-    """The one ONNX session of this process: it keeps no state, every stream brings its own."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(_silero_path(), options, providers=["CPUExecutionProvider"])
-
-
-def _silero_path() -> Path:
-    """Where faster-whisper keeps Silero; found without importing it, which takes a second."""
-    # version 6 and no other, since the thresholds were measured with it; up to faster-whisper 1.2.0
-    # there is version 5, in two files
-    spec = importlib.util.find_spec("faster_whisper")
-    folders = spec.submodule_search_locations if spec else None
-    for folder in folders or ():
-        path = Path(folder) / "assets" / "silero_vad_v6.onnx"
-        if path.is_file():
-            return path
-    found = f"{folders[0]} has none" if folders else "faster-whisper, which brings it, is absent"
-    raise ModelUnavailableError(
-        f"no Silero speech detector of version 6: {found}; install 'faster-whisper>=1.2.1', "
-        "or choose --speech-detector webrtc"
-    )

@@ -1,7 +1,7 @@
 """The asyncio driver: audio at the pace of the world, wall-clock ledger, an event loop kept free.
 
 A `LiveStream` is fed from the loop and tells its events on it, and computes nothing there. Speech
-detection (a network, too) and resampling are done on a thread for intake, models run on the
+detection (a network, too) and resampling are done on the intake's thread, models run on the
 worker's, and the session in between is touched by either, one at a time.
 """
 
@@ -12,21 +12,19 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from realtime_ser.core.events import EmotionFinal, Event, WarningEvent
+from realtime_ser.core.framing import Frame, Gap, SpeechDetector
 from realtime_ser.errors import AudioError, InferenceError, RealtimeSERError
+from realtime_ser.runtime.arrival import ArrivalClock
 from realtime_ser.runtime.batching import AnalysisWorker, Outcome, Ticket
 from realtime_ser.runtime.inbox import inbox_of
+from realtime_ser.runtime.intake import Intake
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream
-from realtime_ser.types import SAMPLE_RATE_HZ
-
-_REMEMBERED_S = 60.0
-"""How far back the clock knows when audio came: an utterance, its pauses and a slow final."""
+from realtime_ser.types import Judgement, Samples
 
 _MAX_UNREAD_EVENTS = 1000
 """A consumer that is further behind stops the source from being read: memory stays bounded."""
@@ -35,37 +33,10 @@ _MAX_WAITING_FINALS = 8
 """Utterances that wait for their analysis; with more, a stream takes no audio until one is told."""
 
 _PIECE_S = 0.25
-"""Audio is worked off in pieces of this length at most: nobody waits long for the session."""
+"""Audio is worked off in pieces of this length, about: nobody waits long for the session."""
 
-
-class ArrivalClock:
-    """Knows when each sample was heard, from when the blocks came."""
-
-    def __init__(self) -> None:
-        self._arrivals: deque[tuple[float, float]] = deque()
-
-    def note(self, received_samples: float, at_s: float) -> None:
-        """Everything up to `received_samples` (16 kHz) had been heard at `at_s`."""
-        self._arrivals.append((received_samples, at_s))
-        while self._arrivals[0][1] < at_s - _REMEMBERED_S:
-            self._arrivals.popleft()
-
-    def heard_at(self, sample: int) -> float:
-        """When everything before `sample` had sounded: a block's age is that of its last sample."""
-        end, at_s = self._block_of(sample)
-        return at_s - (end - sample) / SAMPLE_RATE_HZ
-
-    def arrived_at(self, sample: int) -> float:
-        """When the block that brought the last sample before `sample` came."""
-        return self._block_of(sample)[1]
-
-    def _block_of(self, sample: int) -> tuple[float, float]:
-        end, at_s = 0.0, 0.0
-        for earlier_end, earlier_at_s in reversed(self._arrivals):
-            if earlier_end < sample and end:
-                break
-            end, at_s = earlier_end, earlier_at_s
-        return end, at_s
+_MAX_WAITING_PIECES = 8
+"""With more of them, a stream is said to have no room; a message of a client is one, or several."""
 
 
 class LiveStream:
@@ -74,7 +45,7 @@ class LiveStream:
     Args:
         stream: opened, with `clock` as its clock; this owns it from here on.
         worker: runs its jobs.
-        intake: runs what listening costs besides; its threads may be shared.
+        intake: listens for it, and may do so for others.
         tell: called on the loop with events, in their order.
     """
 
@@ -83,7 +54,7 @@ class LiveStream:
         stream: Stream,
         clock: ArrivalClock,
         worker: AnalysisWorker,
-        intake: Executor,
+        intake: Intake,
         tell: Callable[[list[Event]], None],
     ) -> None:
         self._stream = stream
@@ -91,29 +62,57 @@ class LiveStream:
         self._worker = worker
         self._intake = intake
         self._tell = tell
-        self._loop = asyncio.get_running_loop()
-        self._inbox = inbox_of(self._loop)
+        self._inbox = inbox_of(asyncio.get_running_loop())
         self._lock = threading.Lock()
         """Held by whoever touches the stream; seldom for more than a few milliseconds."""
+        self._pieces: deque[tuple[AudioBlock, float]] = deque()
+        """Audio that waits, each piece with when it was captured."""
+        self._pushed = self._taken = 0
+        """Pieces; counted by the loop and by the intake, which need no lock to see what is left."""
+        self._frames: list[Frame | Gap] = []
+        """What was cut and is being judged."""
         self._tickets: dict[int, Ticket] = {}
+        self._closing = False
+        """No more audio is accepted."""
         self._ended = False
+        """The session has been told so, or nobody listens any more."""
+        self._fault: Exception | None = None
         self._lagging = False
-        self._room = asyncio.Event()
+        self._is_waited_for = False
+        self._changed = asyncio.Event()
         self._finished = asyncio.Event()
 
-    async def feed(self, block: AudioBlock) -> None:
-        """Take the next audio; waits while too much of it is still to be analysed.
+    def push(self, block: AudioBlock) -> None:
+        """Hand in the next audio, for which there should be room.
 
         Audio after `finish` is dropped.
-
-        Raises:
-            AudioUnsupportedError: the audio cannot be taken.
         """
+        if self._closing:
+            return
         captured_at_s = block.captured_at_s
         at_s = time.perf_counter() if captured_at_s is None else captured_at_s
         for piece in _pieces(block):
-            await self._has_room()
-            await self._listen(self._take, piece, at_s)
+            self._pieces.append((piece, at_s))
+            self._pushed += 1
+        self._intake.schedule(self)
+
+    async def has_room(self) -> None:
+        """Wait while too much of what was pushed waits itself.
+
+        Raises:
+            AudioUnsupportedError: some of it could not be taken, and what came after it was
+                dropped; said once.
+        """
+        await self._until_waiting(_MAX_WAITING_PIECES - 1)
+
+    async def all_taken(self) -> None:
+        """Wait until all that was pushed has been listened to; errors as `has_room`."""
+        await self._until_waiting(0)
+
+    async def feed(self, block: AudioBlock) -> None:
+        """Push, and wait until it has been taken; errors as `has_room`."""
+        self.push(block)
+        await self.all_taken()
 
     async def finish(
         self, reason: str, error: RealtimeSERError | None = None, notice: Notice | None = None
@@ -124,63 +123,116 @@ class LiveStream:
             error: what ended it, if it did not end by itself.
             notice: something to be told before.
         """
-        await self._listen(self._end)
+        self._closing = True
+        self._intake.schedule(self)
         await self._finished.wait()
+        if self._fault is not None and not isinstance(self._fault, AudioError):
+            raise self._fault
         with self._lock:
             self._tell(self._stream.closing(reason, error, notice))
 
     def abandon(self) -> None:
         """Nobody listens any more: take back what waits, drop what comes."""
         with self._lock:
-            self._ended = True
+            self._closing = self._ended = True
+            self._pieces.clear()
             for ticket in self._tickets.values():
                 self._worker.take_back(ticket)
             self._tickets.clear()
-        self._room.set()
+        self._changed.set()
 
-    async def _has_room(self) -> None:
-        # cleared before the look: what is told after the look sets it again
-        self._room.clear()
-        while not self._ended and self._stream.session.waiting_finals >= _MAX_WAITING_FINALS:
-            await self._room.wait()
-            self._room.clear()
+    async def _until_waiting(self, count: int) -> None:
+        """Wait until at most `count` pieces wait."""
+        while self._pushed - self._taken > count and self._fault is None and not self._ended:
+            # cleared and noted before the next look: what is taken after the look wakes us
+            self._changed.clear()
+            self._is_waited_for = True
+            if self._pushed - self._taken > count and self._fault is None:
+                await self._changed.wait()
+        fault = self._fault
+        if isinstance(fault, AudioError):
+            self._fault = None
+        if fault is not None:
+            raise fault
 
-    def _listen(self, work: Callable[..., None], *arguments: Any) -> asyncio.Future[None]:
-        """Have `work` done on a thread for intake; as `run_in_executor`, at half its cost."""
-        done = self._loop.create_future()
-        self._intake.submit(self._do, done, work, arguments)
-        return done
+    # on the thread of the intake
 
-    # on the threads
+    @property
+    def detector(self) -> SpeechDetector:
+        """See `Listening`, as for those that follow."""
+        return self._stream.session.detector
 
-    def _do(
-        self, done: asyncio.Future[None], work: Callable[..., None], arguments: tuple[Any, ...]
-    ) -> None:
-        failure: Exception | None = None
-        try:
-            work(*arguments)
-        except Exception as error:  # whoever waits for the work raises it
-            failure = error
-        self._inbox.post(_settle, done, failure)
+    @property
+    def has_work(self) -> bool:
+        """More audio, or its end; none while too many utterances wait for the models."""
+        if self._pieces:
+            return self._stream.session.waiting_finals < _MAX_WAITING_FINALS
+        return self._closing and not self._ended
 
-    def _take(self, block: AudioBlock, at_s: float) -> None:
+    def cut(self) -> list[Samples | None]:
+        """As much as makes up one long piece, if that much waits."""
+        seconds = 0.0
         with self._lock:
-            if self._ended:
-                return
-            for chunk in self._stream.cut(block):
-                self._clock.note(self._stream.received_samples, at_s)
-                self._stream.session.receive_audio(chunk)
-                self._work()
+            while self.has_work and self._pieces and seconds < _PIECE_S:
+                block, at_s = self._pieces.popleft()
+                seconds += len(block.samples) / block.sample_rate_hz
+                try:
+                    self._cut(block, at_s)
+                except Exception as error:
+                    self._failed(error)
+                self._taken += 1
+        return [frame.samples for frame in self._frames]
 
-    def _end(self) -> None:
+    def _cut(self, block: AudioBlock, at_s: float) -> None:
+        for chunk in self._stream.cut(block):
+            self._clock.note(self._stream.received_samples, at_s)
+            self._frames += self._stream.session.cut(chunk)
+
+    def take(self, judgements: Sequence[Judgement]) -> None:
+        """Take the frames, ask and tell what follows from them, and end if that was all."""
         with self._lock:
-            if not self._ended:
-                self._ended = True
-                for chunk in self._stream.remainder():
-                    self._clock.note(self._stream.received_samples, time.perf_counter())
-                    self._stream.session.receive_audio(chunk)
-                self._stream.session.receive_eof()
-                self._work()
+            frames, self._frames = self._frames, []
+            try:
+                self._take(frames, judgements)
+            except Exception as error:
+                self._failed(error)
+        self._wake()
+
+    def _take(self, frames: list[Frame | Gap], judgements: Sequence[Judgement]) -> None:
+        if self._ended:
+            return
+        session = self._stream.session
+        session.receive_frames(frames, judgements)
+        if self._closing and not self._pieces:
+            self._ended = True
+            for chunk in self._stream.remainder():
+                self._clock.note(self._stream.received_samples, time.perf_counter())
+                session.receive_audio(chunk)
+            session.receive_eof()
+        self._work()
+
+    def fail(self, error: Exception) -> None:
+        """What was cut cannot be judged: a fault of ours."""
+        with self._lock:
+            self._frames = []
+            self._failed(error)
+        self._wake()
+
+    def _failed(self, error: Exception) -> None:
+        """What waits behind a fault is dropped."""
+        self._fault = error
+        self._taken += len(self._pieces)
+        self._pieces.clear()
+        if not isinstance(error, AudioError):
+            self._ended = True
+            self._inbox.post(self._finished.set)
+
+    def _wake(self) -> None:
+        if self._is_waited_for:
+            self._is_waited_for = False
+            self._inbox.post(self._changed.set)
+
+    # on the threads of the worker and of the intake
 
     def _deliver(self, job_id: int, outcome: Outcome) -> None:
         with self._lock:
@@ -191,6 +243,9 @@ class LiveStream:
             else:
                 self._stream.answer(outcome, outcome.timings)
             self._work()
+        if self._pieces and self.has_work:
+            # it may have been held up by its own finals
+            self._intake.schedule(self)
 
     def _work(self) -> None:
         """Pass jobs and events on, and take back what has gone stale."""
@@ -238,20 +293,10 @@ class LiveStream:
     # on the loop
 
     def _pass_on(self, events: list[Event], finished: bool) -> None:
-        self._room.set()
         if events:
             self._tell(events)
         if finished:
             self._finished.set()
-
-
-def _settle(done: asyncio.Future[None], failure: Exception | None) -> None:
-    if done.done():
-        return  # nobody waits any more
-    if failure is None:
-        done.set_result(None)
-    else:
-        done.set_exception(failure)
 
 
 async def run_live(
@@ -259,7 +304,7 @@ async def run_live(
     stream: Stream,
     clock: ArrivalClock,
     worker: AnalysisWorker,
-    intake: Executor,
+    intake: Intake,
     stop: asyncio.Event,
 ) -> AsyncGenerator[Event, None]:
     """Drive `stream`, whose clock must be `clock`, until `source` ends or `stop` is set.

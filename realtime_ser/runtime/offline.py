@@ -14,7 +14,7 @@ from realtime_ser.core.events import Event
 from realtime_ser.errors import AudioError, InferenceError
 from realtime_ser.runtime.ports import Analyzer, AudioBlock, answers
 from realtime_ser.runtime.stream import Stream
-from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, AudioChunk
+from realtime_ser.types import SAMPLE_RATE_HZ, AudioChunk
 
 
 class AudioClock:
@@ -59,12 +59,14 @@ class _Driver:
         self._worker_free_s = 0.0
 
     def take(self, chunks: Iterable[AudioChunk]) -> Iterator[Event]:
-        # Frame by frame, whatever the source gives: jobs come up at their time, and a ten-minute
-        # chunk does not pile up a thousand of them with their audio.
+        # Judged at once, which is cheaper, and taken frame by frame, whatever the source gives:
+        # jobs come up at their time, and a long chunk does not pile up a dozen with their audio.
+        session = self._stream.session
         for chunk in chunks:
-            for offset in range(0, len(chunk.samples), FRAME_SAMPLES):
-                piece = chunk.samples[offset : offset + FRAME_SAMPLES]
-                self._stream.session.receive_audio(AudioChunk(chunk.start + offset, piece))
+            frames = session.cut(chunk)
+            judgements = session.detector.judge([frame.samples for frame in frames])
+            for frame, judgement in zip(frames, judgements, strict=True):
+                session.receive_frames([frame], [judgement])
                 yield from self.work()
 
     def work(self) -> Iterator[Event]:

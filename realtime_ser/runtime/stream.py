@@ -17,9 +17,10 @@ from realtime_ser.core.events import (
     SessionUpdated,
     WarningEvent,
 )
+from realtime_ser.core.framing import SpeechDetector
 from realtime_ser.core.intake import AudioIntake
 from realtime_ser.core.options import SessionConfig
-from realtime_ser.core.session import Session, SpeechDetector
+from realtime_ser.core.session import Session
 from realtime_ser.core.wire import PROTOCOL_VERSION
 from realtime_ser.errors import (
     AudioUnsupportedError,

@@ -1,31 +1,33 @@
 from __future__ import annotations
 
+import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import webrtcvad
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realtime_ser.config import Settings
 from realtime_ser.core.segmenter import Segmenter, SpeechEnded
-from realtime_ser.errors import ModelUnavailableError
 from realtime_ser.io.file import AudioFile
+from realtime_ser.models.silero import Silero, hear, silero_session
 from realtime_ser.models.speech import (
     HOLD_FRAMES,
     ConfirmedDetector,
-    Silero,
     SileroDetector,
     SpeechDetector,
     Thresholds,
     WebrtcDetector,
     create_speech_detector,
-    silero_session,
+    judge_together,
 )
 from realtime_ser.samples import sample_path
-from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, ClosedBy, Evidence, Samples
+from realtime_ser.types import FRAME_SAMPLES, SAMPLE_RATE_HZ, ClosedBy, Evidence, Judgement, Samples
 
 KINDS = ("webrtc", "silero", "both")
 
@@ -44,19 +46,16 @@ def noise(seconds: float, level_dbfs: float) -> Samples:
     return (wave * 10 ** (level_dbfs / 20)).clip(-32768, 32767).astype(np.int16)
 
 
-def hear(detector: SpeechDetector, samples: Samples) -> list[Evidence]:
-    """Decisions with `in_speech` following the detector's own word."""
-    said: list[Evidence] = []
-    for frame in frames_of(samples):
-        said.append(detector.detect(frame, bool(said and said[-1] > 0)))
-    return said
+def judged(detector: SpeechDetector, samples: Samples) -> list[Judgement]:
+    """Judgements of all frames, asked for one by one."""
+    return [judgement for frame in frames_of(samples) for judgement in detector.judge([frame])]
 
 
 def utterances(samples: Samples, settings: Settings) -> list[SpeechEnded]:
     detector, segmenter = create_speech_detector(settings), Segmenter(settings)
     actions = []
-    for index, frame in enumerate(frames_of(samples)):
-        evidence = detector.detect(frame, segmenter.in_utterance)
+    for index, judgement in enumerate(detector.judge(list(frames_of(samples)))):
+        evidence = judgement.inside if segmenter.in_utterance else judgement.outside
         start = index * FRAME_SAMPLES
         actions += segmenter.push(start, start + FRAME_SAMPLES, evidence, 0.0)
     actions += segmenter.close(ClosedBy.EOF, len(samples))
@@ -77,29 +76,46 @@ def test_webrtc_hears_every_frame_once(mode: int) -> None:
     samples = np.concatenate([noise(1, -40), sample("short")])
     plain = webrtcvad.Vad(mode)
     expected = [plain.is_speech(f.tobytes(), SAMPLE_RATE_HZ) for f in frames_of(samples)]
-    assert [bool(said) for said in hear(WebrtcDetector(mode), samples)] == expected
+    said = judged(WebrtcDetector(mode), samples)
+    assert [bool(judgement.outside) for judgement in said] == expected
     assert 0 < sum(expected) < len(expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_reset_makes_it_new(kind: str) -> None:
+def test_a_gap_makes_it_new(kind: str) -> None:
     used = create_speech_detector(Settings(speech_detector=kind))
-    hear(used, np.concatenate([sample("short"), noise(1, -30)]))
-    used.reset()
+    frames = list(frames_of(sample("short")))
+    before = list(frames_of(np.concatenate([sample("short"), noise(1, -30)])))
     fresh = create_speech_detector(Settings(speech_detector=kind))
-    assert hear(used, sample("short")) == hear(fresh, sample("short"))
+    after = used.judge([*before, None, *frames])[len(before) :]
+    assert after == [Judgement(Evidence.NONE, Evidence.NONE), *fresh.judge(frames)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_streams_do_not_hear_each_other(kind: str) -> None:
-    one, other, alone = (create_speech_detector(Settings(speech_detector=kind)) for _ in range(3))
-    said = []
-    for frame, disturbance in zip(
-        frames_of(sample("short")), frames_of(noise(3, -20)), strict=False
-    ):
-        said.append(one.detect(frame, False))
-        other.detect(disturbance, True)
-    assert said == [alone.detect(frame, False) for frame in frames_of(sample("short"))]
+@settings(max_examples=5)
+@given(cuts=st.lists(st.lists(st.integers(0, 60), min_size=3, max_size=3), max_size=12))
+def test_streams_heard_together_in_any_pieces_hear_what_each_hears_alone(
+    kind: str, cuts: list[list[int]]
+) -> None:
+    quiet = np.concatenate([np.zeros(SAMPLE_RATE_HZ, np.int16), sample("short")])
+    streams = [
+        frames_of(sample("short")),
+        frames_of(quiet),
+        frames_of(sample("demo")[60_000:160_000]),
+    ]
+    detectors = [create_speech_detector(Settings(speech_detector=kind)) for _ in streams]
+    said: list[list[Judgement]] = [[] for _ in streams]
+    for sizes in [*cuts, [10_000] * 3]:
+        asked = [
+            (detector, list(frames[len(heard) :][:size]))
+            for detector, frames, heard, size in zip(detectors, streams, said, sizes, strict=True)
+        ]
+        for heard, judgements in zip(said, judge_together(asked), strict=True):
+            heard += judgements
+    for frames, heard in zip(streams, said, strict=True):
+        alone = create_speech_detector(Settings(speech_detector=kind))
+        assert heard == judged(alone, frames.reshape(-1))
+        assert any(judgement.inside for judgement in heard)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +132,8 @@ def test_streams_do_not_hear_each_other(kind: str) -> None:
     ids=["digital silence", "-60 dB", "-40 dB", "-20 dB", "-3 dB", "room", "noise out of nothing"],
 )
 def test_silence_and_white_noise_are_no_speech(samples: Samples) -> None:
-    assert not any(hear(create_speech_detector(Settings()), samples))
+    said = create_speech_detector(Settings()).judge(list(frames_of(samples)))
+    assert not any(judgement.inside or judgement.outside for judgement in said)
 
 
 def test_the_utterances_of_the_demo_are_heard_and_its_noises_are_not() -> None:
@@ -149,19 +166,17 @@ def test_noise_is_no_utterance_though_webrtc_alone_hears_speech_in_it() -> None:
 )
 def test_thresholds(probability: float, outside: Evidence, inside: Evidence) -> None:
     thresholds = Thresholds(enter=0.5, stay=0.25, sure=0.8)
-    assert thresholds.decide(probability, in_speech=False) == outside
-    assert thresholds.decide(probability, in_speech=True) == inside
+    assert thresholds.judge(probability) == (outside, inside)
+    assert thresholds.judge(probability, may_stay=False) == (outside, outside)
 
 
 @pytest.mark.parametrize("kind", ["silero", "both"])
 def test_less_is_asked_within_an_utterance(kind: str) -> None:
-    def share(in_speech: bool) -> list[bool]:
-        detector = create_speech_detector(Settings(speech_detector=kind))
-        return [detector.detect(frame, in_speech) > 0 for frame in frames_of(sample("demo"))]
-
-    outside, inside = share(False), share(True)
-    assert all(within for beyond, within in zip(outside, inside, strict=True) if beyond)
-    assert sum(inside) > sum(outside)
+    said = create_speech_detector(Settings(speech_detector=kind)).judge(
+        list(frames_of(sample("demo")))
+    )
+    assert all(judgement.inside >= judgement.outside for judgement in said)
+    assert any(judgement.inside > judgement.outside for judgement in said)
 
 
 def test_both_falls_silent_when_webrtc_has_been_silent_for_the_hold() -> None:
@@ -171,8 +186,9 @@ def test_both_falls_silent_when_webrtc_has_been_silent_for_the_hold() -> None:
     samples = np.concatenate([sample("short"), noise(2, -70)])
     unvoiced = HOLD_FRAMES
     for frame in frames_of(samples):
-        unvoiced = 0 if webrtc.detect(frame, False) else unvoiced + 1
-        assert (detector.detect(frame, False) > 0) == (unvoiced <= HOLD_FRAMES)
+        unvoiced = 0 if webrtc.hears_speech(frame) else unvoiced + 1
+        [judgement] = detector.judge([frame])
+        assert (judgement.outside > 0) == (unvoiced <= HOLD_FRAMES)
     assert unvoiced > HOLD_FRAMES
 
 
@@ -182,28 +198,53 @@ def windows_of(samples: Samples, step: int) -> np.ndarray:
     return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(audio, 576)[::step])
 
 
-def probabilities_of(windows: np.ndarray) -> np.ndarray:
-    """One run over a whole sequence, from the state at rest."""
+def original_probabilities(windows: np.ndarray) -> np.ndarray:
+    """faster-whisper's network over a whole sequence, from the state at rest."""
+    spec = importlib.util.find_spec("faster_whisper")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    path = Path(spec.submodule_search_locations[0]) / "assets" / "silero_vad_v6.onnx"
     rest = np.zeros((1, 1, 128), np.float32)
-    return silero_session().run(None, {"input": windows, "h": rest, "c": rest})[0]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": windows, "h": rest, "c": rest})[0]
 
 
-def test_silero_frame_by_frame_is_silero_over_the_whole() -> None:
+def probability(silero: Silero, frames: Sequence[Samples]) -> float:
+    """Of the last of `frames`, the others being told only."""
+    for frame in frames:
+        silero.tell(frame)
+    question = silero.ask()
+    hear(silero.passages_asked())
+    return question.probability
+
+
+def test_silero_frame_by_frame_is_the_original_over_the_whole() -> None:
     samples = sample("short")
     silero = Silero(lead_in_frames=0)
-    heard = []
-    for frame in frames_of(samples):
-        silero.hear(frame)
-        heard.append(silero.probability())
-    np.testing.assert_allclose(heard, probabilities_of(windows_of(samples, 480)), atol=1e-5)
+    heard = [probability(silero, [frame]) for frame in frames_of(samples)]
+    np.testing.assert_allclose(heard, original_probabilities(windows_of(samples, 480)), atol=1e-5)
     assert max(heard) > 0.9
+
+
+@pytest.mark.parametrize("name", ["demo", "noise", "silence"])
+def test_silero_over_many_streams_is_the_original_over_each(name: str) -> None:
+    windows = windows_of(sample(name), 480)
+    streams = np.ascontiguousarray(
+        windows[: len(windows) // 5 * 5].reshape(5, -1, 576).swapaxes(0, 1)
+    )
+    rest = np.zeros((1, 5, 128), np.float32)
+    inputs = {"windows": streams, "hidden": rest, "cell": rest}
+    heard = silero_session().run(None, inputs)[0]
+    for column in range(5):
+        expected = original_probabilities(np.ascontiguousarray(streams[:, column]))
+        np.testing.assert_allclose(heard[:, column], expected, atol=1e-5)
 
 
 def test_our_windows_are_those_of_faster_whisper() -> None:
     from faster_whisper.vad import get_vad_model
 
     samples = sample("short")[: SAMPLE_RATE_HZ * 2 // 512 * 512]
-    ours = probabilities_of(windows_of(samples, 512))
+    ours = original_probabilities(windows_of(samples, 512))
     theirs = get_vad_model()((samples / 32768).astype(np.float32))
     # it writes zeros into the end of the last window, its context for the first
     np.testing.assert_allclose(ours[:-1], theirs[:-1], atol=1e-5)
@@ -212,50 +253,16 @@ def test_our_windows_are_those_of_faster_whisper() -> None:
 def test_a_woken_silero_has_heard_the_lead_in_and_nothing_before() -> None:
     frames = frames_of(sample("short"))[20:60]
     woken = Silero(lead_in_frames=5)
-    for frame in frames:
-        woken.hear(frame)
-    expected = probabilities_of(windows_of(frames.reshape(-1), 480)[-6:])
-    assert woken.probability() == pytest.approx(float(expected[-1]), abs=1e-5)
+    expected = original_probabilities(windows_of(frames.reshape(-1), 480)[-6:])[-1]
+    assert probability(woken, list(frames)) == pytest.approx(float(expected), abs=1e-5)
     woken.sleep()
-    assert woken.probability() == pytest.approx(float(expected[-1]), abs=1e-5)
+    assert probability(woken, []) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_a_silero_woken_at_the_start_hears_no_frames_that_never_were() -> None:
     frame = frames_of(sample("short"))[30]
     waiting, ready = Silero(lead_in_frames=20), Silero(lead_in_frames=0)
-    waiting.hear(frame)
-    ready.hear(frame)
-    assert waiting.probability() == ready.probability()
-
-
-@pytest.fixture
-def other_faster_whisper(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[list[str]], None]]:
-    """Puts a faster_whisper with the given asset files before the installed one."""
-
-    def install(assets: list[str]) -> None:
-        folder = tmp_path / "faster_whisper" / "assets"
-        folder.mkdir(parents=True)
-        (tmp_path / "faster_whisper" / "__init__.py").touch()
-        for name in assets:
-            (folder / name).touch()
-        monkeypatch.delitem(sys.modules, "faster_whisper", raising=False)
-        monkeypatch.syspath_prepend(str(tmp_path))
-        silero_session.cache_clear()
-
-    yield install
-    silero_session.cache_clear()
-
-
-@pytest.mark.parametrize("kind", ["silero", "both"])
-def test_an_old_faster_whisper_is_named_with_the_way_out(
-    kind: str, other_faster_whisper: Callable[[list[str]], None]
-) -> None:
-    other_faster_whisper(["silero_encoder_v5.onnx", "silero_decoder_v5.onnx"])
-    with pytest.raises(ModelUnavailableError, match=r"faster-whisper>=1\.2\.1.*webrtc"):
-        create_speech_detector(Settings(speech_detector=kind))
-    hear(create_speech_detector(Settings(speech_detector="webrtc")), noise(1, -40))
+    assert probability(waiting, [frame]) == probability(ready, [frame])
 
 
 @pytest.mark.corpus

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +22,10 @@ from realtime_ser.core.events import (
     UtteranceStart,
 )
 from realtime_ser.errors import AudioDeviceError, InferenceError
+from realtime_ser.runtime.arrival import ArrivalClock
 from realtime_ser.runtime.batching import AnalysisWorker
-from realtime_ser.runtime.live import ArrivalClock, run_live
+from realtime_ser.runtime.intake import Intake
+from realtime_ser.runtime.live import run_live
 from realtime_ser.runtime.offline import AudioClock, run_offline
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream, StreamDescription, error_code
@@ -95,7 +96,7 @@ def live(
         stream = Stream("test", SETTINGS, lambda _: LoudnessDetector(), DESCRIPTION, clock)
         with (
             AnalysisWorker(analyzer or CountingAnalyzer()) as worker,  # type: ignore[arg-type]
-            ThreadPoolExecutor(2) as intake,
+            Intake() as intake,
         ):
             async for event in run_live(source, stream, clock, worker, intake, stop):
                 told.append(event)

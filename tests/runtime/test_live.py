@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,11 +13,13 @@ from timelines import LoudnessDetector, analysis_of, audio
 from realtime_ser.config import Settings
 from realtime_ser.core.events import Event, SessionClosed
 from realtime_ser.errors import AudioUnsupportedError, RemoteProtocolError
+from realtime_ser.runtime.arrival import ArrivalClock
 from realtime_ser.runtime.batching import AnalysisWorker
-from realtime_ser.runtime.live import ArrivalClock, LiveStream
+from realtime_ser.runtime.intake import Intake
+from realtime_ser.runtime.live import LiveStream
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream, StreamDescription
-from realtime_ser.types import Analysis, AnalysisJob
+from realtime_ser.types import Analysis, AnalysisJob, Judgement, Samples
 
 DESCRIPTION = StreamDescription(bundle={}, providers=(), asr="off")
 TALK = "." * 20 + "#" * 40 + "." * 30
@@ -41,9 +42,9 @@ class WatchfulDetector(LoudnessDetector):
     def __init__(self) -> None:
         self.threads: set[int] = set()
 
-    def detect(self, frame, in_speech):  # type: ignore[no-untyped-def]
+    def judge(self, frames: Sequence[Samples | None]) -> list[Judgement]:
         self.threads.add(threading.get_ident())
-        return super().detect(frame, in_speech)
+        return super().judge(frames)
 
 
 def run(
@@ -62,7 +63,7 @@ def run(
             DESCRIPTION,
             clock,
         )
-        with AnalysisWorker(analyzer) as worker, ThreadPoolExecutor(2) as intake:
+        with AnalysisWorker(analyzer) as worker, Intake() as intake:
             live = LiveStream(stream, clock, worker, intake, told.extend)
             try:
                 await scenario(live, told, analyzer)

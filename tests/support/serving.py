@@ -7,7 +7,6 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -23,6 +22,7 @@ from realtime_ser.io.server import RecognitionServer
 from realtime_ser.io.server_session import Engine
 from realtime_ser.recognizer import Recognizer
 from realtime_ser.runtime.batching import AnalysisWorker
+from realtime_ser.runtime.intake import Intake
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Clock, Stream, StreamDescription
 from realtime_ser.samples import sample_path
@@ -175,7 +175,7 @@ class GatedEngine:
             self.gate.set()
         self._threads = contextlib.ExitStack()
         self.worker = self._threads.enter_context(AnalysisWorker(self))
-        self.intake = self._threads.enter_context(ThreadPoolExecutor(2))
+        self.intake = self._threads.enter_context(Intake())
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from realtime_ser.types import (
     AudioChunk,
     Emotion,
     Evidence,
+    Judgement,
     Samples,
     Transcript,
     Transcription,
@@ -54,12 +55,13 @@ def chunks(samples: Samples, sizes: Iterable[int]) -> list[AudioChunk]:
 class LoudnessDetector:
     """Speech is what is loud: the smallest real detector."""
 
-    def detect(self, frame: Samples, in_speech: bool) -> Evidence:
-        is_loud = np.abs(frame.astype(np.int32)).mean() > (LOUD + QUIET) / 2
-        return Evidence.SURE if is_loud else Evidence.NONE
+    def judge(self, frames: Sequence[Samples | None]) -> list[Judgement]:
+        return [self._judged(frame) for frame in frames]
 
-    def reset(self) -> None:
-        pass
+    def _judged(self, frame: Samples | None) -> Judgement:
+        is_loud = frame is not None and np.abs(frame.astype(np.int32)).mean() > (LOUD + QUIET) / 2
+        evidence = Evidence.SURE if is_loud else Evidence.NONE
+        return Judgement(outside=evidence, inside=evidence)
 
 
 def analysis_of(job: AnalysisJob) -> Analysis:
