@@ -195,10 +195,12 @@ def _epoch(
 
 
 def _optimiser(weights: Sequence[Tensor], settings: FitSettings) -> torch.optim.Optimizer:
-    made = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
-    return made[settings.optimiser](
-        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimiser == "rmsprop":
+        return torch.optim.RMSprop(weights, lr=rate, weight_decay=decay)
+    # In batches of 8 half the time of a small head went into the many small steps of the other one.
+    made = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
+    return made(weights, lr=rate, weight_decay=decay, fused=True)
 
 
 def _rate(step: int, steps: int, settings: FitSettings) -> float:
