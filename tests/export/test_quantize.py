@@ -17,12 +17,19 @@ pytest.importorskip("soundfile", reason="soundfile is not installed: pip install
 import onnx
 import soundfile
 
+from realtime_ser.models.audio import AudioExpert
+from realtime_ser.models.buckets import STEP_SAMPLES
+from realtime_ser.models.bundle_description import AudioPart
+from realtime_ser.models.graph import Graph
+from realtime_ser.models.ort import choose_provider
+from realtime_ser.models.ort_bound import bound_device
 from realtime_ser_export.cli import main
 from realtime_ser_export.encoder_folder import read_record, write_record
 from realtime_ser_export.errors import ExportError
 from realtime_ser_export.graphs.parity import EVERYTHING, Tolerance
 from realtime_ser_export.graphs.parity_cases import speech
 from realtime_ser_export.graphs.quantize import quantize
+from realtime_ser_export.graphs.served import serve_folder
 from realtime_ser_export.huggingface.audio_export import export_audio
 from realtime_ser_export.huggingface.random_models import random_model
 from realtime_ser_export.huggingface.text_export import export_text
@@ -43,6 +50,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def operators(folder: Path) -> set[str]:
     return {node.op_type for node in onnx.load(str(folder / "model.onnx")).graph.node}
+
+
+def test_in_half_precision_it_is_served_as_on_a_gpu(models: Path, tmp_path: Path) -> None:
+    """Bound, padded to whole seconds and full batches, but on the CPU."""
+    quantize(models / "heard", tmp_path / "half", "float16")
+    served = serve_folder(tmp_path / "half")
+    part, provider = served.part, choose_provider("cpu")
+    assert isinstance(part, AudioPart)
+    device = bound_device(provider, True)
+    graph = Graph(served.graph.path, part.inputs, part.outputs, provider, 1, device)
+    fixed = AudioExpert(part, graph, (), pad_multiple_samples=STEP_SAMPLES)
+    fixed.warm_up((speech(40_000, 0) * 20_000).astype(np.int16))
+    for lengths in ([5000], [16_001], [31_999, 400, 17_000], [3000] * 5):
+        waveforms = [speech(length, seed) for seed, length in enumerate(lengths)]
+        found = fixed.run(waveforms)
+        for name, expected in served.expert.run(waveforms).items():  # type: ignore[arg-type]
+            assert found[name].dtype == np.float32
+            # halves keep three digits, and a batch adds them up in another order
+            np.testing.assert_allclose(found[name], expected, atol=2e-3 * np.abs(expected).max())
+    assert graph.unprepared == 0
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8-dynamic"])
