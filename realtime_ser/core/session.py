@@ -184,7 +184,7 @@ class Session:
         job = self._unanswered.get(job_id)
         if job is None:
             return False
-        if job_id in self._finals:
+        if self.is_due(job_id):
             return True
         current = self._open
         if current is None or current.id != job.utterance.id:
@@ -196,6 +196,10 @@ class Session:
             is_spoken = self._segmenter.state is State.ACTIVE
             return is_spoken and current.words.is_newest(job.revision)
         return current.speculative is job
+
+    def is_due(self, job_id: int) -> bool:
+        """Whether a final waits for the answer, be it of a job that was asked ahead."""
+        return job_id in self._finals
 
     @property
     def finished(self) -> bool:
@@ -216,11 +220,6 @@ class Session:
     def lost_samples(self) -> int:
         """Samples at 16 kHz that never arrived."""
         return self._framer.lost_samples
-
-    @property
-    def in_utterance(self) -> bool:
-        """Whether an announced utterance is being spoken."""
-        return self._open is not None
 
     # frames
 

@@ -185,7 +185,7 @@ class BundleAnalyzer:
                 self.fusion.prepare(audio, TextAnswers(tuple(range(rows)), texts))
 
     def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
-        """Answer `jobs`, all of one kind, in their order.
+        """Answer `jobs`, all of them partials or none, in their order.
 
         Partial jobs are answered from audio alone. In the timings of a batch, ASR is each job's
         own; the other stages ran once for all and are the same in each.

@@ -13,7 +13,8 @@ partials, which want no words, do not wait behind it; and what is transcribed ru
 utterance is no faster in company and would be told only when the last one is done.
 
 Whoever asked may take a job back as long as it waits, which is how stale partials and speculation
-that was talked over cost nothing under load.
+that was talked over cost nothing under load. Nor does other speculation: as long as finals wait it
+is not begun, and one whose utterance has ended meanwhile is a final like others (`promote`).
 """
 
 from __future__ import annotations
@@ -115,24 +116,36 @@ class AnalysisWorker:
         """Hand in a job of `stream`."""
         ticket = Ticket(job, deliver, stream)
         with self._lock:
-            lines = self._waiting[job.kind]
-            if stream not in lines:
-                lines[stream] = _Line(deque(), time.perf_counter())
-            lines[stream].tickets.append(ticket)
+            self._join(ticket, job.kind)
             next(lane for lane in self._lanes if job.kind in lane.kinds).changed.notify()
         return ticket
 
     def take_back(self, ticket: Ticket) -> bool:
         """Withdraw a job; False when it runs or ran already, and will be or was delivered."""
         with self._lock:
-            lines = self._waiting[ticket.job.kind]
-            line = lines.get(ticket.stream)
-            if line is None or ticket not in line.tickets:
-                return False
-            line.tickets.remove(ticket)
-            if not line.tickets:
-                del lines[ticket.stream]
-            return True
+            return self._leave(ticket, ticket.job.kind) or self._leave(ticket, JobKind.FINAL)
+
+    def promote(self, ticket: Ticket) -> None:
+        """Have a speculative job wait as a final from now on, if it still waits as what it was."""
+        with self._lock:
+            if self._leave(ticket, JobKind.SPECULATIVE):
+                self._join(ticket, JobKind.FINAL)
+
+    def _join(self, ticket: Ticket, kind: JobKind) -> None:
+        lines = self._waiting[kind]
+        if ticket.stream not in lines:
+            lines[ticket.stream] = _Line(deque(), time.perf_counter())
+        lines[ticket.stream].tickets.append(ticket)
+
+    def _leave(self, ticket: Ticket, kind: JobKind) -> bool:
+        lines = self._waiting[kind]
+        line = lines.get(ticket.stream)
+        if line is None or ticket not in line.tickets:
+            return False
+        line.tickets.remove(ticket)
+        if not line.tickets:
+            del lines[ticket.stream]
+        return True
 
     def waiting(self, kind: JobKind) -> int:
         """How many jobs of a kind wait."""

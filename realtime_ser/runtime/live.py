@@ -24,7 +24,7 @@ from realtime_ser.runtime.inbox import inbox_of
 from realtime_ser.runtime.intake import Intake
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream
-from realtime_ser.types import Judgement, Samples
+from realtime_ser.types import JobKind, Judgement, Samples
 
 _MAX_UNREAD_EVENTS = 1000
 """A consumer that is further behind stops the source from being read: memory stays bounded."""
@@ -254,6 +254,8 @@ class LiveStream:
             if not session.is_wanted(job_id) and self._worker.take_back(ticket):
                 del self._tickets[job_id]
                 session.receive_failure(job_id, "stale")
+            elif ticket.job.kind is JobKind.SPECULATIVE and session.is_due(job_id):
+                self._worker.promote(ticket)
         for job in session.jobs_to_run():
             self._tickets[job.id] = self._worker.submit(
                 job,

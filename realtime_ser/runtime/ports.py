@@ -36,7 +36,7 @@ class Analyzer(Protocol):
     """
 
     def analyze(self, jobs: Sequence[AnalysisJob]) -> list[Analysis]:
-        """Answer `jobs` in their order; all are of one kind, and want estimates.
+        """Answer `jobs` in their order, which want estimates: all of them partials, or none.
 
         Raises:
             InferenceError: the models failed; none of the jobs is answered.
@@ -49,7 +49,7 @@ class Analyzer(Protocol):
 
 
 def answers(analyzer: Analyzer, jobs: Sequence[AnalysisJob]) -> Sequence[Answer]:
-    """Ask `analyzer` for what `jobs`, all of one kind, want; errors as its own."""
+    """Ask `analyzer` for what `jobs`, which all want the same, want; errors as its own."""
     if jobs and jobs[0].kind is JobKind.PARTIAL_TRANSCRIPT:
         return analyzer.transcribe(jobs)
     return analyzer.analyze(jobs)

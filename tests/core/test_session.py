@@ -182,6 +182,19 @@ def test_a_pause_speculates_and_speech_discards_it() -> None:
     assert (final.speech_end, final.endpoint) == (16 * F, 21 * F)
 
 
+def test_what_was_asked_ahead_is_due_once_its_utterance_has_ended() -> None:
+    session = Session(replace(SMALL, partials=False), LoudnessDetector())
+    session.receive_audio(AudioChunk(0, audio("#" * 10 + "...")))
+    (ahead,) = session.jobs_to_run()
+    assert session.is_wanted(ahead.id)
+    assert not session.is_due(ahead.id)
+    session.receive_audio(AudioChunk(13 * F, audio("...")))
+    assert session.jobs_to_run() == []
+    assert session.is_due(ahead.id)
+    session.receive_analysis(analysis_of(ahead))
+    assert not session.is_due(ahead.id)
+
+
 def test_late_and_overtaken_partials_are_not_told() -> None:
     session = Session(SMALL, LoudnessDetector())
     for chunk in chunks(audio("#" * 20), [F] * 20):

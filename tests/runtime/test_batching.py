@@ -83,6 +83,29 @@ def test_what_waits_can_be_taken_back_and_what_runs_cannot() -> None:
     assert analyzer.batches == [[0]]
 
 
+def test_under_load_speculation_waits_until_it_is_due_and_then_takes_its_turn_as_a_final() -> None:
+    analyzer, done = GatedAnalyzer(), queue.Queue[Outcome]()
+    with AnalysisWorker(analyzer, transcribes=True) as worker:
+        running = worker.submit(job(0, JobKind.SPECULATIVE), done.put, stream="a")
+        assert analyzer.started.wait(30)
+        unsure = worker.submit(job(1, JobKind.SPECULATIVE), done.put, stream="b")
+        due = worker.submit(job(2, JobKind.SPECULATIVE), done.put, stream="c")
+        dropped = worker.submit(job(3, JobKind.SPECULATIVE), done.put, stream="d")
+        assert worker.final_wait_s() == 0
+        for ticket in (running, due, dropped):
+            worker.promote(ticket)
+        # what is due makes new clients wait, as any final does
+        assert worker.waiting(JobKind.FINAL) == 2
+        assert worker.final_wait_s() > 0
+        worker.submit(job(4, JobKind.FINAL), done.put, stream="e")
+        assert worker.take_back(dropped)
+        analyzer.gate.set()
+        for _ in range(4):
+            done.get(timeout=30)
+        worker.promote(unsure)
+    assert analyzer.batches == [[0], [2], [4], [1]]
+
+
 def test_one_bad_utterance_does_not_cost_the_others_theirs() -> None:
     analyzer, done = GatedAnalyzer(bad=2), queue.Queue[Outcome]()
     with AnalysisWorker(analyzer) as worker:

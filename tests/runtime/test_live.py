@@ -19,7 +19,7 @@ from realtime_ser.runtime.intake import Intake
 from realtime_ser.runtime.live import LiveStream
 from realtime_ser.runtime.ports import AudioBlock
 from realtime_ser.runtime.stream import Notice, Stream, StreamDescription
-from realtime_ser.types import Analysis, AnalysisJob, Judgement, Samples
+from realtime_ser.types import Analysis, AnalysisJob, JobKind, Judgement, Samples
 
 DESCRIPTION = StreamDescription(bundle={}, providers=(), asr="off")
 TALK = "." * 20 + "#" * 40 + "." * 30
@@ -130,6 +130,22 @@ def test_a_block_that_is_no_sound_is_refused_and_the_rest_is_told() -> None:
         await live.feed(AudioBlock(audio(TALK), 16000))
         with pytest.raises(AudioUnsupportedError, match="NaN"):
             await live.feed(AudioBlock(np.full(99, np.nan, np.float32), 16000))
+        await live.finish("eof")
+
+    assert [event.type for event in run(scenario)].count("emotion.final") == 1
+
+
+def test_speculation_that_waits_becomes_a_final_when_its_utterance_ends() -> None:
+    async def scenario(live: LiveStream, told: list[Event], analyzer: SlowThenFast) -> None:
+        waiting = live._worker.waiting
+        await live.feed(AudioBlock(audio("." * 20 + "#" * 20), 16000))
+        while waiting(JobKind.PARTIAL):  # until it holds the worker
+            await asyncio.sleep(0)
+        await live.feed(AudioBlock(audio("." * 8), 16000))
+        assert (waiting(JobKind.SPECULATIVE), waiting(JobKind.FINAL)) == (1, 0)
+        await live.feed(AudioBlock(audio("." * 20), 16000))
+        assert (waiting(JobKind.SPECULATIVE), waiting(JobKind.FINAL)) == (0, 1)
+        analyzer.gate.set()
         await live.finish("eof")
 
     assert [event.type for event in run(scenario)].count("emotion.final") == 1
