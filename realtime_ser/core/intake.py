@@ -14,7 +14,7 @@ import soxr
 from numpy.typing import NDArray
 
 from realtime_ser.core.pcm import require_format, to_int16, to_mono
-from realtime_ser.types import SAMPLE_RATE_HZ, AudioChunk
+from realtime_ser.types import SAMPLE_RATE_HZ, AudioChunk, Samples
 
 _BLOCK_SECONDS = 1
 """Longer arrays are worked off in blocks: a ten-minute chunk must not cost ten-minute buffers, and
@@ -52,7 +52,13 @@ class AudioIntake:
         """
         block = _BLOCK_SECONDS * self._rate_hz
         for start in range(0, len(samples), block):
-            mono = to_mono(samples[start : start + block])
+            piece = samples[start : start + block]
+            if self._resampler is None and _is_mono_int16(piece):
+                # to full scale and back changes no int16, and most of what a server gets is such
+                self._received += len(piece)
+                yield self._chunk(piece.reshape(-1).astype(np.int16, copy=False))
+                continue
+            mono = to_mono(piece)
             self._received += len(mono)
             yield from self._emit(mono, last=False)
 
@@ -78,6 +84,14 @@ class AudioIntake:
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=last)
         if len(mono):
-            chunk = AudioChunk(self._position, to_int16(mono))
-            self._position = chunk.end
-            yield chunk
+            yield self._chunk(to_int16(mono))
+
+    def _chunk(self, samples: Samples) -> AudioChunk:
+        chunk = AudioChunk(self._position, samples)
+        self._position = chunk.end
+        return chunk
+
+
+def _is_mono_int16(samples: NDArray[np.generic]) -> bool:
+    one_channel = samples.ndim == 1 or (samples.ndim == 2 and samples.shape[1] == 1)
+    return one_channel and samples.dtype == np.int16

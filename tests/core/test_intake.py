@@ -51,7 +51,8 @@ def test_a_tone_keeps_its_pitch_place_and_level(rate: int) -> None:
 
 def test_sixteen_bit_audio_at_16_khz_passes_unchanged() -> None:
     samples = np.arange(-32768, 32768, dtype=np.int16)
-    np.testing.assert_array_equal(joined(list(AudioIntake(16000).push(samples))), samples)
+    for shaped in (samples, samples[:, None], samples / np.float32(32768)):
+        np.testing.assert_array_equal(joined(list(AudioIntake(16000).push(shaped))), samples)
 
 
 def test_six_channels_at_96_khz_are_mixed_down() -> None:
