@@ -16,6 +16,7 @@ pytest.importorskip("sklearn")
 from realtime_ser_export.errors import ExportError
 from realtime_ser_export.papers import prepare
 from realtime_ser_export.papers.handcrafted import CLASSIFIERS, FEATURES, fitted, handcrafted
+from realtime_ser_export.papers.paper3 import mean_mfcc
 from realtime_ser_export.papers.recordings import Recording
 from realtime_ser_export.papers.results import Answered, Bench, figures, write_report
 from realtime_ser_export.papers.speech_here import folds
@@ -141,3 +142,10 @@ def test_a_bench_goes_on_and_writes_its_report(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert [row["ours"] is None for row in rows] == [False, True, True]
     assert (tmp_path / "table.png").is_file() and (tmp_path / "confusion.png").is_file()
+
+
+def test_fewer_coefficients_are_the_first_of_more() -> None:
+    # Paper 3 computes 128 and takes 56 of them.
+    few, more = (mean_mfcc(voice(0.7), count) for count in (56, 128))
+    assert few.shape == (56,) and more.shape == (128,)
+    np.testing.assert_allclose(few, more[:56], atol=1e-5)
