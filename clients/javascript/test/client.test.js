@@ -189,7 +189,8 @@ against(
 );
 
 against("what a connection lost on its way down is told again, and nothing twice", async () => {
-  await cutting(Infinity, 4000, async (address, connections) => {
+  // after session.created and before the final, also where a busy server tells no partials
+  await cutting(Infinity, 2600, async (address, connections) => {
     const { events } = await hear(address, samples);
     assert.equal(connections(), 2);
     assertSameFinals(events);
