@@ -8,11 +8,12 @@ stationary gate and librosa's trimming and phase vocoder, with the usual small s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import librosa
 import noisereduce
@@ -105,16 +106,22 @@ def store(folder: Path, name: str, key: str, count: int, waves: Iterator[Wavefor
         count: how many there will be.
     """
     place = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if not (place / "done.json").is_file():
-        place.mkdir(parents=True, exist_ok=True)
-        lengths = []
-        with (place / "samples.raw").open("wb") as file:
-            for wave in bar(waves, name, total=count):
-                clipped = np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
-                file.write(clipped.tobytes())
-                lengths.append(len(clipped))
-        np.save(place / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-        (place / "done.json").write_text(json.dumps({"clips": len(lengths)}))
+    if not (place / "offsets.npy").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        # aside, and moved there whole: another run with the same caches may be at it, too
+        with TemporaryDirectory(dir=folder, prefix=f"{name}-") as draft:
+            made = Path(draft) / "made"
+            made.mkdir()
+            lengths = []
+            with (made / "samples.raw").open("wb") as file:
+                for wave in bar(waves, name, total=count):
+                    clipped = np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
+                    file.write(clipped.tobytes())
+                    lengths.append(len(clipped))
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+            np.save(made / "offsets.npy", offsets)
+            with contextlib.suppress(OSError):  # the other one was faster
+                made.rename(place)
     offsets = np.load(place / "offsets.npy")
     samples: Int16 = (
         np.memmap(place / "samples.raw", np.int16, "r") if offsets[-1] else np.zeros(0, np.int16)
