@@ -41,12 +41,14 @@ def figures(results: list[dict[str, Any]]) -> str:
     for result in results:
         if result["kind"] == "capacity":
             for row in result["rows"]:
-                steps += [_step(row, step) for step in row["steps"]]
+                server = _server(row, result["settings"])
+                steps += [[server, *_step(step)] for step in row["steps"]]
     machine = results[0]["machine"]
+    revisions = sorted({result["machine"]["revision"] for result in results})
     loads = [result["machine"]["load_average"] for result in results]
     where = (
         f"{machine['processor']}, {machine['cores']} cores, load average {min(loads):g} to "
-        f"{max(loads):g}, {machine['measured_at'][:10]}, revision {machine['revision']}; "
+        f"{max(loads):g}, {machine['measured_at'][:10]}, revisions {', '.join(revisions)}; "
         "GPU: *not measured*."
     )
     return "\n\n".join([where, table(waits), table(steps)])
@@ -63,14 +65,18 @@ def _pair(row: dict[str, Any], measure: str) -> str:
     return f"{found['p50']:.0f} / {found['p95']:.0f}" if found else ""
 
 
-def _step(row: dict[str, Any], step: dict[str, Any]) -> list[str]:
+def _server(row: dict[str, Any], settings: dict[str, Any]) -> str:
+    others = [f"{name} {value}" for name, value in settings.items() if name != "asr"]
+    return ", ".join([f"asr {row['asr'].split(' (')[0]}", *others])
+
+
+def _step(step: dict[str, Any]) -> list[str]:
     wait = step["wait_ms"]
     said = (
         " / ".join(f"{wait[name]:.0f}" for name in ("p50", "p95", "max")) if wait else "no finals"
     )
     more = "" if step["carried"] else " (too many)"
     return [
-        f"asr {row['asr'].split(' (')[0]}",
         f"{step['clients']}{more}",
         said,
         f"{step['server_cores']:.2f}",
