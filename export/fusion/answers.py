@@ -22,6 +22,7 @@ from realtime_ser.models.text import TextExpert
 from ..encoder_folder import GRAPH_FILE, TOKENIZER_FILE, read_record
 from ..errors import ExportError
 from ..graphs.served import serve_folder
+from ..training.array_files import save_arrays
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -172,18 +173,7 @@ def _asked(
     assert heads is not None
     logits = found[Role.LOGITS][:, _columns(heads.labels, labels, folder)]
     answers = Answers(logits, found[Role.EMBEDDING], affect)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Written whole or not at all: a run may be stopped at any moment.
-    draft = place.with_suffix(".new")
-    with draft.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            logits=answers.logits,
-            embedding=answers.embedding,
-            affect=answers.affect,
-        )
-    draft.replace(place)
+    save_arrays(place, logits=answers.logits, embedding=answers.embedding, affect=answers.affect)
     return answers
 
 

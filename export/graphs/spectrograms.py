@@ -165,16 +165,8 @@ class MeanMfcc(nn.Module):
 
     def __init__(self, coefficients: int = 128) -> None:
         super().__init__()
-        filters = mel_filter_bank(
-            num_frequency_bins=self.FRAME_SAMPLES // 2 + 1,
-            num_mel_filters=self.BANDS,
-            min_frequency=0.0,
-            max_frequency=SAMPLE_RATE_HZ / 2,
-            sampling_rate=SAMPLE_RATE_HZ,
-            norm="slaney",
-            mel_scale="slaney",
-        )
         size = self.FRAME_SAMPLES
+        filters = librosa_mel_filters(size, self.BANDS)
         basis = fourier_basis(size, size) * hann(size, periodic=True)
         self.mel = MelPower(basis, filters, self.HOP_SAMPLES)
         cosines = cosine_transform(self.BANDS)[:coefficients]
@@ -187,12 +179,32 @@ class MeanMfcc(nn.Module):
         bands = self.mel(functional.pad(waveform, (edge, edge)))
         frames = torch.div(lengths, self.HOP_SAMPLES, rounding_mode="trunc") + 1
         mask = mask_up_to(frames, bands)[:, None, :]
-        decibels = 10 * torch.log10(bands.clamp(min=1e-10))
-        loudest = torch.where(mask > 0, decibels, torch.full_like(decibels, -100.0))
-        decibels = torch.maximum(decibels, loudest.amax((1, 2), keepdim=True) - 80)
+        decibels, loudest = decibels_and_loudest(bands, mask)
+        decibels = torch.maximum(decibels, loudest - 80)
         mean = (decibels * mask).sum(2) / frames[:, None].to(decibels.dtype)
         # The transform is linear: of the mean, it is the mean of the transforms.
         return torch.matmul(mean, self.cosines)
+
+
+def librosa_mel_filters(transform_samples: int, bands: int) -> Matrix:
+    """Slaney's mel bands up to 8 kHz, as librosa's defaults have them: [frequencies, bands]."""
+    filters: Matrix = mel_filter_bank(
+        num_frequency_bins=transform_samples // 2 + 1,
+        num_mel_filters=bands,
+        min_frequency=0.0,
+        max_frequency=SAMPLE_RATE_HZ / 2,
+        sampling_rate=SAMPLE_RATE_HZ,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return filters
+
+
+def decibels_and_loudest(power: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Power [batch, bands, frames] in dB, and the loudest that `mask` keeps, [batch, 1, 1]."""
+    decibels = 10 * torch.log10(power.clamp(min=1e-10))
+    kept = torch.where(mask > 0, decibels, torch.full_like(decibels, -100.0))
+    return decibels, kept.amax((1, 2), keepdim=True)
 
 
 def cosine_transform(size: int) -> Matrix:

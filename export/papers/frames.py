@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.audio_utils import mel_filter_bank
 
 from realtime_ser.models.audio import AudioExpert
 from realtime_ser.models.bundle import load_bundle
@@ -23,9 +22,16 @@ from realtime_ser.models.bundle_description import Batching
 
 from ..encoder_folder import RECORD_FILE, read_record
 from ..errors import ExportError
-from ..graphs.spectrograms import MelPower, fourier_basis, hann
+from ..graphs.spectrograms import (
+    MelPower,
+    decibels_and_loudest,
+    fourier_basis,
+    hann,
+    librosa_mel_filters,
+)
 from ..huggingface.masked_layers import Loudness
 from ..speech.front_end import mask_up_to
+from ..training.array_files import save_arrays
 from ..training.corpora import SAMPLE_RATE_HZ
 from ..training.features import open_encoders
 from .bars import bar
@@ -135,15 +141,7 @@ class LogMelFrames(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         size = self.FFT_SAMPLES
-        filters = mel_filter_bank(
-            num_frequency_bins=size // 2 + 1,
-            num_mel_filters=self.BANDS,
-            min_frequency=0.0,
-            max_frequency=SAMPLE_RATE_HZ / 2,
-            sampling_rate=SAMPLE_RATE_HZ,
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        filters = librosa_mel_filters(size, self.BANDS)
         edge = (size - self.WINDOW_SAMPLES) // 2
         window = np.pad(hann(self.WINDOW_SAMPLES, periodic=True), edge)
         self.loudness = Loudness(normalise=False)
@@ -155,10 +153,8 @@ class LogMelFrames(nn.Module):
         power = self.mel(functional.pad(self.loudness(waveform, lengths), (edge, edge)))
         counts = torch.div(lengths, self.HOP_SAMPLES, rounding_mode="trunc") + 1
         mask = mask_up_to(counts, power)[:, None, :]
-        decibels = 10 * torch.log10(power.clamp(min=1e-10))
-        loudest = torch.where(mask > 0, decibels, torch.full_like(decibels, -100.0))
-        below = decibels - loudest.amax((1, 2), keepdim=True)
-        level = below.clamp(min=-80.0) / 40 + 1
+        decibels, loudest = decibels_and_loudest(power, mask)
+        level = (decibels - loudest).clamp(min=-80.0) / 40 + 1
         joined = functional.avg_pool1d(level, self.JOINED)
         return joined.transpose(1, 2), torch.div(counts, self.JOINED, rounding_mode="trunc")
 
@@ -175,11 +171,7 @@ def frames_of(encoder: FrameEncoder, sounds: Waves, cache: Path | None) -> Seque
     path = cache / f"frames-{key}.npz"
     if not path.is_file():
         made = _computed(encoder, sounds)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        with draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, vectors=made.vectors, offsets=made.offsets)
-        draft.replace(path)
+        save_arrays(path, vectors=made.vectors, offsets=made.offsets)
     with np.load(path, allow_pickle=False) as arrays:
         return Sequences(arrays["vectors"], arrays["offsets"])
 

@@ -16,6 +16,7 @@ from realtime_ser.models.text import TextExpert
 
 from ..errors import ExportError
 from ..fusion.answers import Answers
+from ..training.array_files import save_arrays
 from ..training.features import Encoders, open_encoders
 from ..training.subjects import by_length
 from .bars import bar
@@ -116,11 +117,7 @@ def _put(
 def _keep(path: Path, found: dict[str, Floats]) -> Answers:
     if "embedding" not in found:
         raise ExportError("the encoder has no embedding, which the papers' heads are built on")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, **found)
-    draft.replace(path)
+    save_arrays(path, **found)
     return _answers(found)
 
 

@@ -22,6 +22,7 @@ from realtime_ser.models.text import TextExpert
 
 from ..encoder_folder import GRAPH_FILE
 from ..graphs.served import serve_folder
+from .array_files import save_arrays
 from .predictions import Material
 from .protocols import Indices
 from .subjects import BundleSubject, by_length, sha256_of
@@ -111,11 +112,7 @@ def cached(
         with np.load(path, allow_pickle=False) as arrays:
             return Features(dict(arrays))
     features = compute(encoders, material, np.arange(len(material.clips)), seconds)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **features.values)
-    temporary.replace(path)
+    save_arrays(path, **features.values)
     return features
 
 
