@@ -39,6 +39,7 @@ _PACKAGES = (
     "soxr",
     "websockets",
     "prometheus-client",
+    "threadpoolctl",
     "rich",
     "av",
     "huggingface-hub",

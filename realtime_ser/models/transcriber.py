@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from realtime_ser.errors import ConfigError, InferenceError, ModelUnavailableError
+from realtime_ser.models.host import keep_freed_memory, one_blas_thread
 from realtime_ser.models.hub import find_model, first_line
 from realtime_ser.models.text_gates import Decoding, DropReason, drop_reason, token_budget
 from realtime_ser.models.transcriber_profile import TranscriberProfile, read_profile
@@ -79,6 +80,8 @@ def load_transcriber(
     """
     if device == "cuda":
         _require_cuda()
+    else:
+        keep_freed_memory()
     folder = find_model(asr)
     from faster_whisper import WhisperModel
 
@@ -211,8 +214,9 @@ class Transcriber:
     def _encode(self, samples: Samples) -> Any:
         """Whisper's reading of at most one window of audio."""
         audio = samples.astype(np.float32) / 32768
-        # The extractor adds a last frame that is all padding; faster-whisper drops it as well.
-        features = self._model.feature_extractor(audio)[:, :-1]
+        with one_blas_thread():
+            # The extractor adds a last frame, all padding, which faster-whisper drops as well.
+            features = self._model.feature_extractor(audio)[:, :-1]
         window_s = max(self._least_window_s, len(samples) / SAMPLE_RATE_HZ + WINDOW_MARGIN_S)
         frames = round(min(window_s, self._window_s) * self._frames_per_second)
         features = features[:, :frames]
