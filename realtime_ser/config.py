@@ -137,7 +137,7 @@ class Settings:
         4.0, "audio that a partial looks back on", low=0.25, high=30, scope=Scope.SESSION_AT_MOST
     )
     partial_transcripts: bool = setting(
-        False, "the words so far, too, where transcribing them delays no final"
+        False, "the words so far, too: in pauses, and where transcribing them delays no final"
     )
     rolling_half_life_s: float = setting(
         10.0, "seconds of speech after which an utterance counts half", low=0.1, high=36_000

@@ -303,7 +303,7 @@ export interface Settings {
   partial_first_ms?: number;
   /** audio that a partial looks back on */
   partial_window_s?: number;
-  /** the words so far, too, where transcribing them delays no final */
+  /** the words so far, too: in pauses, and where transcribing them delays no final */
   partial_transcripts?: boolean;
   /** seconds of speech after which an utterance counts half */
   rolling_half_life_s?: number;

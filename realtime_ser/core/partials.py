@@ -67,7 +67,7 @@ class TranscriptionBudget:
             return []
         self._complained = True
         message = (
-            f"words are told at the end of utterances only: transcribing takes "
+            f"words are told in pauses and at the end of utterances only: transcribing takes "
             f"{self._last_s * 1000:.0f} ms here, and finals would have to wait for it; use a "
             "smaller transcription model, a smaller asr_window_s or a longer hangover_ms"
         )

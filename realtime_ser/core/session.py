@@ -286,7 +286,9 @@ class Session:
     def _speculate(self, start: int, end: int, speech_samples: int) -> None:
         current = self._current()
         utterance = self._utterance(current.id, start, end, speech_samples)
-        current.speculative = self._ask(JobKind.SPECULATIVE, utterance)
+        # numbered as its words will be if it is talked over: news to whatever was asked before
+        revision = current.words.next_revision()
+        current.speculative = self._ask(JobKind.SPECULATIVE, utterance, revision)
         current.speculative_answer = None
 
     def _discard_speculation(self) -> None:
@@ -331,17 +333,23 @@ class Session:
             raise LocalProtocolError(
                 f"job {job_id} does not wait for an answer; answer each job of jobs_to_run() once"
             )
+        current = self._open
+        is_open = current is not None and current.id == job.utterance.id
         if isinstance(answer, Transcription):
-            self._tell_words(job, answer)
+            assert job.kind is JobKind.PARTIAL_TRANSCRIPT  # other kinds ask for more than words
+            if is_open:
+                self._tell_words(job, answer)
             return
         closed = self._finals.pop(job_id, None)
-        current = self._open
         if closed is not None:
             self._settle(closed, answer, job.kind)
-        elif current is None or current.id != job.utterance.id:
+        elif current is None or not is_open:
             return
         elif current.speculative is job:
             current.speculative_answer = answer
+            if self._settings.partial_transcripts and isinstance(answer, Analysis):
+                # they cost nothing here, and in a pause somebody may be waiting for them
+                self._tell_words(job, answer)
         elif job.kind is JobKind.PARTIAL and isinstance(answer, Analysis):
             self._tell_partial(current, job, answer)
 
@@ -362,11 +370,9 @@ class Session:
         if current.estimates.tell(job.revision):
             self._events.append(partial_told(job, answer))
 
-    def _tell_words(self, job: AnalysisJob, answer: Transcription) -> None:
-        assert job.kind is JobKind.PARTIAL_TRANSCRIPT  # other kinds ask for more than words
-        current = self._open
-        is_news = current is not None and current.id == job.utterance.id
-        if is_news and self._current().words.tell(job.revision) and answer.transcript is not None:
+    def _tell_words(self, job: AnalysisJob, answer: Analysis | Transcription) -> None:
+        is_news = self._current().words.tell(job.revision)
+        if is_news and answer.transcript is not None:
             self._events.append(words_told(job, answer.transcript))
 
     def _tell_final(self, closed: _ClosedUtterance) -> None:

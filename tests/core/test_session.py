@@ -30,6 +30,7 @@ from realtime_ser.types import (
     JobKind,
     Stage,
     StageTiming,
+    Transcript,
 )
 
 F = FRAME_SAMPLES
@@ -239,6 +240,34 @@ def test_late_and_overtaken_words_are_not_told() -> None:
     session.receive_analysis(transcription_of(first))
     words = [e for e in session.events_received() if isinstance(e, TranscriptPartial)]
     assert [event.revision for event in words] == [last.revision]
+
+
+def test_words_of_a_pause_are_told_though_nobody_asked_for_them_alone() -> None:
+    session = Session(replace(WORDS, partials=False), LoudnessDetector())
+    session.receive_audio(AudioChunk(0, audio("#" * 12)))
+    *_, words = session.jobs_to_run()
+    session.receive_audio(AudioChunk(12 * F, audio("..")))
+    [ahead] = session.jobs_to_run()
+    assert ahead.kind is JobKind.SPECULATIVE
+    text = Transcript(text="so far", language="en", avg_logprob=-0.1, no_speech_prob=0.0)
+    session.receive_analysis(replace(analysis_of(ahead), transcript=text))
+    session.receive_analysis(transcription_of(words))  # older: no news any more
+    [told] = [event for event in session.events_received() if isinstance(event, TranscriptPartial)]
+    assert (told.transcript, told.audio_end, told.job_id) == (text, 14 * F, ahead.id)
+    assert told.revision > words.revision
+    # talked over, and then said to the end
+    session.receive_audio(AudioChunk(14 * F, audio("#" * 4 + "." * 6)))
+    again = [e for e in session.events_received() if isinstance(e, TranscriptPartial)]
+    assert again == []
+
+
+def test_words_of_a_pause_are_not_told_unless_asked_for() -> None:
+    session = Session(SMALL, LoudnessDetector())
+    session.receive_audio(AudioChunk(0, audio("#" * 12 + "..")))
+    text = Transcript(text="so far", language="en", avg_logprob=-0.1, no_speech_prob=0.0)
+    for job in session.jobs_to_run():
+        session.receive_analysis(replace(analysis_of(job), transcript=text))
+    assert not [e for e in session.events_received() if isinstance(e, TranscriptPartial)]
 
 
 def test_words_are_asked_for_only_where_no_final_has_to_wait_for_them() -> None:
