@@ -4,28 +4,30 @@
 
 CPU time is the process's own (other programs do not count), so it holds on a busy machine. The
 analyzer answers at once with a fixed estimate: what remains is framing, resampling, speech
-detection (Silero included), the session, the rolling state, and JSON.
+detection (Silero included), the session, the rolling state, and JSON. One to two minutes;
+`python -m benchmarks.readme` puts the figures into the README.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import soxr
 
 from realtime_ser.bench.latency import InstantAnalyzer
-from realtime_ser.bench.machine import describe_machine
+from realtime_ser.bench.machine import describe_machine, peak_mib
 from realtime_ser.config import Settings
-from realtime_ser.core.events import EmotionFinal
+from realtime_ser.core.events import EmotionFinal, Event
 from realtime_ser.core.wire import event_to_json
 from realtime_ser.io.file import AudioFile
 from realtime_ser.models.speech import create_speech_detector
@@ -36,6 +38,13 @@ from realtime_ser.samples import sample_path
 from realtime_ser.types import SAMPLE_RATE_HZ
 
 BLOCK_S = 0.02
+_LAST_EVENTS_S = 20.0
+"""Longer than the recording is silent: an event tells that all before it was heard."""
+COSTS = (
+    ("webrtcvad alone, 16 kHz", Settings(speech_detector="webrtc"), 16000),
+    ("both detectors, 16 kHz (default)", Settings(), 16000),
+    ("both detectors, resampled from 48 kHz", Settings(), 48000),
+)
 
 
 def blocks(rate_hz: int, seconds: float) -> Iterator[AudioBlock]:
@@ -52,15 +61,17 @@ def blocks(rate_hz: int, seconds: float) -> Iterator[AudioBlock]:
         position += size
 
 
-def run_stream(settings: Settings, rate_hz: int, seconds: float) -> tuple[int, float]:
-    """Drive one stream; returns how many finals came and the peak memory afterwards in MiB."""
+def run_stream(settings: Settings, rate_hz: int, seconds: float) -> int:
+    """Drive one stream; returns how many finals came."""
+    return sum(isinstance(event, EmotionFinal) for event in _events(settings, rate_hz, seconds))
+
+
+def _events(settings: Settings, rate_hz: int, seconds: float) -> Iterator[Event]:
     description = StreamDescription(bundle={}, providers=(), asr="off")
     stream = Stream("overhead", settings, create_speech_detector, description, AudioClock())
-    finals = 0
     for event in run_offline(blocks(rate_hz, seconds), stream, InstantAnalyzer()):
         event_to_json(event)
-        finals += isinstance(event, EmotionFinal)
-    return finals, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        yield event
 
 
 def share_of_a_core(settings: Settings, rate_hz: int, seconds: float) -> dict[str, Any]:
@@ -69,23 +80,21 @@ def share_of_a_core(settings: Settings, rate_hz: int, seconds: float) -> dict[st
     costs = []
     for _ in range(3):
         started = time.process_time()
-        finals, _ = run_stream(settings, rate_hz, seconds)
+        finals = run_stream(settings, rate_hz, seconds)
         costs.append((time.process_time() - started) / seconds * 100)
     return {"percent_of_a_core": round(min(costs), 3), "finals": finals, "audio_s": seconds}
 
 
-def memory_over_an_hour(settings: Settings) -> list[dict[str, float]]:
-    """Peak memory after each sixth of an hour of audio, fed as fast as possible in one stream."""
+def memory_over_time(settings: Settings, seconds: float) -> list[dict[str, float]]:
+    """Peak memory at the first event and after each sixth of the audio, in one stream that is fed
+    as fast as possible."""
     readings = []
-    description = StreamDescription(bundle={}, providers=(), asr="off")
-    stream = Stream("memory", settings, create_speech_detector, description, AudioClock())
     next_s = 0.0
-    for event in run_offline(blocks(SAMPLE_RATE_HZ, 3600), stream, InstantAnalyzer()):
-        event_to_json(event)
-        if event.audio_end / SAMPLE_RATE_HZ >= next_s:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            readings.append({"audio_s": round(next_s), "peak_mib": round(peak, 1)})
-            next_s += 600
+    for event in _events(settings, SAMPLE_RATE_HZ, seconds + _LAST_EVENTS_S):
+        if event.audio_end / SAMPLE_RATE_HZ >= next_s and next_s <= seconds:
+            held = round(peak_mib(os.getpid()), 1)
+            readings.append({"audio_s": round(next_s), "peak_mib": held})
+            next_s += seconds / 6
     return readings
 
 
@@ -104,29 +113,46 @@ def start_up_s(bundle: str) -> float:
     return round(min(times), 2)
 
 
+def tables(result: Mapping[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = ["| one live stream | % of one core |", "|---|---|"]
+    lines += [f"| {name} | {c['percent_of_a_core']:.2f} |" for name, c in result["cost"].items()]
+    # at the very first event the detectors are not loaded yet
+    _, first, *_, last = result["memory"]
+    machine = result["machine"]
+    told = (
+        f"Peak memory of a process fed {last['audio_s'] / 60:.0f} minutes of audio as fast as it "
+        f"goes: {first['peak_mib']:.0f} MiB after {first['audio_s'] / 60:.0f} and "
+        f"{last['peak_mib']:.0f} MiB after the last. From start to the first event of a file, "
+        f"without transcripts: {result['start_up_s']:.1f} s. "
+        f"{machine['processor']}, {machine['cores']} cores, load average "
+        f"{machine['load_average']}, {machine['measured_at'][:10]}, revision {machine['revision']}."
+    )
+    return "\n".join([*lines, "", *wrap(told, 100)])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--seconds", type=float, default=300.0, help="audio per cost measurement")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, metavar="S", help="for each cost, three times (120)"
+    )
+    parser.add_argument(
+        "--memory-s", type=float, default=3600.0, metavar="S", help="for the memory (3600)"
+    )
     parser.add_argument("--bundle", default="default")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"machine": describe_machine(), "cost": {}}
-    print("| stream | % of one core |\n|---|---|")
-    for name, settings, rate_hz in (
-        ("webrtcvad alone, 16 kHz", Settings(speech_detector="webrtc"), 16000),
-        ("both detectors, 16 kHz (default)", Settings(), 16000),
-        ("both detectors, resampled from 48 kHz", Settings(), 48000),
-    ):
-        cost = share_of_a_core(settings, rate_hz, arguments.seconds)
-        result["cost"][name] = cost
-        print(f"| {name} | {cost['percent_of_a_core']:.2f} |", flush=True)
-    result["memory"] = memory_over_an_hour(Settings())
-    print("\n| audio heard, s | peak memory, MiB |\n|---|---|")
-    for reading in result["memory"]:
-        print(f"| {reading['audio_s']:.0f} | {reading['peak_mib']:.1f} |")
-    result["start_up_s"] = start_up_s(arguments.bundle)
-    print(f"\nstart to first event, no transcripts: {result['start_up_s']:.2f} s")
+    # the hour first: what the other streams hold is not its memory
+    memory = memory_over_time(Settings(), arguments.memory_s)
+    cost = {name: share_of_a_core(*of, arguments.seconds) for name, *of in COSTS}
+    result = {
+        "machine": describe_machine(),
+        "cost": cost,
+        "memory": memory,
+        "start_up_s": start_up_s(arguments.bundle),
+    }
+    print(tables(result))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

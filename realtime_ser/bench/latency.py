@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from realtime_ser.bench.material import Material, conversation
-from realtime_ser.bench.random_whisper import SIZES, build_speaking_whisper
 from realtime_ser.config import SPECS, Scope, Settings
 from realtime_ser.core.events import EmotionFinal, EmotionPartial, Event
 from realtime_ser.errors import ConfigError
@@ -265,6 +264,9 @@ def resolve_asr(asr: str, utterance_s: float, work: Path) -> str:
     """
     if not asr.startswith(RANDOM):
         return asr
+    # ctranslate2.specs loads torch where there is one: 150 MiB for those that want other models
+    from realtime_ser.bench.random_whisper import SIZES, build_speaking_whisper
+
     size = asr.removeprefix(RANDOM)
     if size not in SIZES:
         known = ", ".join(RANDOM + name for name in SIZES)

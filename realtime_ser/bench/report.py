@@ -19,6 +19,10 @@ _MEASURES = {
     "partial_lag": "partial lag",
     "first_estimate": "start of speech → first estimate",
 }
+_RANDOM_WEIGHTS = (
+    "random-*: random weights of the real size, int8 on CPUs, with 3.3 tokens a second of speech: "
+    "they cost what real ones cost."
+)
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -97,10 +101,7 @@ def _latency(result: Result) -> Iterator[str]:
     if missed:
         yield f"{missed} utterances had no final of their own: pauses cut them, or joined them."
     if any("random weights" in row["asr"] for row in rows):
-        yield (
-            "random-*: random weights of the real size, int8 on CPUs, with 3.3 tokens a second of "
-            "speech: they cost what real ones cost."
-        )
+        yield _RANDOM_WEIGHTS
 
 
 def ledger_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -121,22 +122,54 @@ def ledger_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     return found
 
 
+def capacity_rows(results: Sequence[Result]) -> Table:
+    """What each server carried, and what that took: a line for each row of capacity results."""
+    table_rows: Table = [
+        ["server", "load", "clients carried", "for each core used", "for each core here",
+         "MiB without clients", "MiB a client", "GPU MiB"],
+    ]  # fmt: skip
+    for result in results:
+        for row in result["rows"]:
+            plan = row["config"]
+            table_rows.append(
+                [
+                    server_name(row, result["settings"]),
+                    f"{plan['utterance_s']:g} of {plan['utterance_s'] / plan['duty']:g} s talk, "
+                    f"p95 < {plan['limit_ms']:g} ms",
+                    knee(row),
+                    _told(row["clients_per_core"], ".1f"),
+                    _told(row["clients_per_core_of_machine"] or None, ".1f"),
+                    f"{row['server_mib_idle']:.0f}",
+                    _told(row["mib_per_client"], ".2f"),
+                    _told(row["gpu_mib"], ".0f", "*not measured*"),
+                ]
+            )
+    return table_rows
+
+
+def server_name(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The server of a row of a capacity result: its transcription model and what was set."""
+    others = [f"{name} {_said(value)}" for name, value in settings.items() if name != "asr"]
+    return ", ".join([f"asr {_short(row['asr'])}", *others])
+
+
+def knee(row: Mapping[str, Any]) -> str:
+    """How many clients a server carried, as far as was tried."""
+    if not row["clients"]:
+        return f"fewer than {min(step['clients'] for step in row['steps'])}"
+    return f"{row['clients']}{' or more' if row['reached_most'] else ''}"
+
+
+def _told(value: float | None, form: str, otherwise: str = "") -> str:
+    return otherwise if value is None else format(value, form)
+
+
 def _capacity(result: Result) -> Iterator[str]:
+    yield table(capacity_rows([result]))
     for row in result["rows"]:
-        plan = row["config"]
-        more = " or more" if row["reached_most"] else ""
-        per_client = row["mib_per_client"]
-        yield (
-            f"**{row['clients']}{more} clients** with asr {row['asr']}, {plan['utterance_s']:g} s "
-            f"of talk in {plan['utterance_s'] / plan['duty']:g} s, at a p95 below "
-            f"{plan['limit_ms']:g} ms: {row['clients_per_core']} for each core that the server used"
-            f"{'' if per_client is None else f', {per_client:.2f} MiB a client'}; "
-            f"{row['server_mib_idle']:.0f} MiB without clients; GPU memory "
-            f"{'*not measured*' if row['gpu_mib'] is None else str(row['gpu_mib']) + ' MiB'}."
-        )
         steps: Table = [
-            ["clients", "p50, ms", "p95", "p99", "max", "partial lag p95", "finals", "lost",
-             "server cores", "clients' cores", "server MiB"],
+            [f"clients, asr {_short(row['asr'])}", "p50, ms", "p95", "p99", "max",
+             "partial lag p95", "finals", "lost", "server cores", "clients' cores", "server MiB"],
         ]  # fmt: skip
         for step in row["steps"]:
             wait = step["wait_ms"] or dict.fromkeys(QUANTILES, float("nan"))
@@ -154,6 +187,8 @@ def _capacity(result: Result) -> Iterator[str]:
                 ]
             )
         yield table(steps)
+    if any("random weights" in row["asr"] for row in result["rows"]):
+        yield _RANDOM_WEIGHTS
 
 
 def _encoders(result: Result) -> Iterator[str]:
@@ -236,6 +271,11 @@ def _peers(result: Result) -> Iterator[str]:
                 [row["system"], row["what"], str(len(row["ms"])), *map(_ms, found.values()), said]
             )
     yield table(rows)
+    if "threads" in result:
+        yield (
+            f"ms; all on {result['threads']} CPU threads. Times ours: of the medians, in brackets "
+            "the 95 % interval (bootstrap)."
+        )
     absent = [f"{row['system']}: {row['why']}" for row in result.get("not_run", [])]
     if absent:
         yield "Not run: " + "; ".join(absent) + "."

@@ -12,10 +12,12 @@ def test_they_are_what_was_measured() -> None:
     # benchmarks/ is not installed
     sys.path.insert(0, str(ROOT))
     try:
-        from benchmarks.readme import RESULTS, figures, in_readme
+        from benchmarks.readme import with_figures
     finally:
         sys.path.remove(str(ROOT))
-    from realtime_ser.bench.results import read_results
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert in_readme(text, figures(read_results([RESULTS]))) == text
+    for name in ("figures", "peers", "targets", "cost"):
+        assert text.count(f"<!-- {name}: python -m benchmarks.readme -->") == 1
+        assert text.count(f"<!-- end of {name} -->") == 1
+    assert with_figures(text) == text

@@ -47,8 +47,8 @@ def capacity_result() -> dict[str, Any]:
     }  # fmt: skip
     row = {
         "config": {"utterance_s": 3.0, "duty": 0.5, "limit_ms": 500.0}, "asr": "off", "clients": 4,
-        "reached_most": True, "clients_per_core": 40.0, "mib_per_client": 0.4,
-        "server_mib_idle": 100.0, "gpu_mib": None, "steps": [step],
+        "reached_most": True, "clients_per_core": 40.0, "clients_per_core_of_machine": 2.0,
+        "mib_per_client": 0.4, "server_mib_idle": 100.0, "gpu_mib": None, "steps": [step],
     }  # fmt: skip
     return new_result("capacity", Settings(), rows=[row])
 
@@ -79,7 +79,8 @@ def test_tables_say_what_they_rest_on() -> None:
     text = markdown([latency_result(), capacity_result()])
     assert "GPU figures *not measured*" in text or "GPU" not in latency_result()["machine"]["gpu"]
     assert "| asr mini, 3 s, speculation on | endpoint → final | 40 |" in text
-    assert "**4 or more clients** with asr off" in text
+    assert "| asr off | 3 of 6 s talk, p95 < 500 ms | 4 or more | 40.0 | 2.0 |" in text
+    assert "| 100 | 0.40 | *not measured* |" in text
 
 
 def test_a_run_compared_with_itself_is_no_regression(
