@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime_ser.bench.report import name_of, table
+from realtime_ser.bench.report import name_of, server_name, table
 from realtime_ser.bench.statistics import Ratio, ratio
 
 _NOTICEABLE_MS = 2.0
@@ -77,6 +77,27 @@ def comparison(found: Sequence[Difference]) -> str:
     return table(rows)
 
 
+def circumstances(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """What is to be known of two results before their ratios are believed, a line each."""
+    old, new = dict(_measures(before)), dict(_measures(after))
+    lost = sorted({row for row, _ in old} - {row for row, _ in new})
+    if lost:
+        yield f"only before, and not compared: {'; '.join(lost)}"
+    machines = [
+        f"{result['machine']['processor']}, {result['machine']['cores']} cores"
+        for result in (before[0], after[0])
+    ]
+    if machines[0] != machines[1]:
+        yield f"NOT the same machine: {machines[0]} before and {machines[1]} after"
+    references = [result["machine"]["reference_ms"] for result in (before[0], after[0])]
+    yield (
+        f"the same arithmetic took {references[0]:.1f} ms before and {references[1]:.1f} ms after: "
+        "where these differ, so did the machine"
+    )
+
+
 def _verdict(difference: Difference) -> str:
     if difference.worse:
         return "**slower**"
@@ -110,7 +131,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, list[float]]]:
     for row in result["rows"]:
         if result["kind"] == "latency":
             for measure, values in row["samples_ms"].items():
-                yield name_of(row), measure, values
+                yield name_of(row, result["settings"]), measure, values
         elif result["kind"] == "encoders":
             for each in row["times"]:
                 size = f"{each['audio_s']:g} s" if each["audio_s"] else f"{each['tokens']} tokens"
@@ -118,6 +139,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, list[float]]]:
         elif result["kind"] == "peers":
             yield row["system"], row["what"], row["ms"]
         else:
+            server = server_name(row, result["settings"])
             for step in row["steps"]:
                 if step["waits_ms"]:
-                    yield f"asr {row['asr']}, {step['clients']} clients", "wait", step["waits_ms"]
+                    yield f"{server}, {step['clients']} clients", "wait", step["waits_ms"]

@@ -41,29 +41,47 @@ def write_results(path: Path, results: list[dict[str, Any]]) -> None:
 
 
 def read_results(paths: list[Path]) -> list[dict[str, Any]]:
-    """The results in some files; of a folder, those in its JSON files.
+    """The results in some files; of a folder, those in its JSON files that hold any.
 
     Raises:
         ConfigError: a file is missing, or holds no results.
     """
-    files: list[Path] = []
+    results: list[dict[str, Any]] = []
     for path in paths:
-        files += sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise ConfigError(f"no JSON files in {paths[0]}; name a file of `bench --json`")
-    return [result for file in files for result in _read(file)]
+        if path.is_dir():
+            held = [_results_in(_json_of(file)) for file in sorted(path.glob("*.json"))]
+            found = [result for each in held for result in each or []]
+            if not found:
+                raise ConfigError(
+                    f"no results in the JSON files of {path}; name a file of `bench --json`"
+                )
+            results += found
+        else:
+            results += _read(path)
+    return results
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read as JSON ({error})") from None
-    results = content if isinstance(content, list) else [content]
-    for result in results:
-        if not isinstance(result, dict) or result.get("format") != FORMAT:
-            raise ConfigError(
-                f"{file} holds no results of this version; make them with "
-                "`realtime-ser bench latency --json FILE`"
-            )
+    results = _results_in(_json_of(file))
+    if results is None:
+        raise ConfigError(
+            f"{file} holds no results of this version; make them with "
+            "`realtime-ser bench latency --json FILE`"
+        )
     return results
+
+
+def _json_of(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read as JSON ({error})") from None
+
+
+def _results_in(content: Any) -> list[dict[str, Any]] | None:
+    """None where it is JSON of something else."""
+    results = content if isinstance(content, list) else [content]
+    known = all(isinstance(each, dict) and each.get("format") == FORMAT for each in results)
+    return results if results and known else None

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from realtime_ser.bench.capacity import CapacityPlan, measure_capacity
-from realtime_ser.bench.compare import comparison, differences
+from realtime_ser.bench.compare import circumstances, comparison, differences
 from realtime_ser.bench.encoders import EncoderPlan, bench_encoders
 from realtime_ser.bench.latency import RANDOM, as_row, cases, measure_paced, measure_unaware
 from realtime_ser.bench.report import heading, markdown, tables
 from realtime_ser.bench.results import new_result, read_results, write_results
 from realtime_ser.config import SPECS, Settings
+from realtime_ser.errors import ConfigError
 
 REGRESSION = 1
 """Exit code of `compare` when something got slower."""
@@ -109,23 +110,28 @@ def report(paths: list[Path], out: Path | None) -> int:
 
 
 def compare(before: Path, after: Path, tolerance: float) -> int:
-    """Print ratios; 1 when something got slower beyond noise."""
+    """Print ratios; 1 when something got slower beyond noise.
+
+    Raises:
+        ConfigError: they have no row in common, or cannot be read.
+    """
     old, new = read_results([before]), read_results([after])
     found = differences(old, new, tolerance)
     if not found:
-        print("nothing to compare: no row of the one has the settings of a row of the other")
-        return REGRESSION
-    print(comparison(found))
-    references = [
-        result["machine"]["reference_ms"] for results in (old, new) for result in results[:1]
-    ]
-    print(
-        f"\nthe same arithmetic took {references[0]:.1f} ms before and {references[1]:.1f} ms "
-        "after: where these differ, so did the machine"
-    )
+        raise ConfigError(
+            f"nothing to compare: no row of {before} ({_kinds(old)}) has the settings of a row of "
+            f"{after} ({_kinds(new)}); measure the same twice, as with `bench latency --json FILE`"
+        )
+    print(comparison(found), end="\n\n")
+    for line in circumstances(old, new):
+        print(line)
     worse = [each for each in found if each.worse]
     print(f"{len(worse)} of {len(found)} measures got slower beyond noise and {tolerance:.0%}")
     return REGRESSION if worse else 0
+
+
+def _kinds(results: list[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(result["kind"] for result in results))
 
 
 def _without_models(varied: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:

@@ -112,8 +112,33 @@ def test_what_has_nothing_in_common_is_said(
         write(tmp_path / "a.json", latency_result()),
         write(tmp_path / "b.json", capacity_result()),
     ]
-    assert main(["bench", "compare", *map(str, paths)]) == 1
-    assert "nothing to compare" in capsys.readouterr().out
+    # not 1, which says that something got slower
+    assert main(["bench", "compare", *map(str, paths)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing to compare" in said
+    assert "a.json (latency)" in said and "b.json (capacity)" in said
+
+
+def test_another_machine_and_lost_rows_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = latency_result()
+    other["machine"]["processor"] = "an abacus"
+    before = write(tmp_path / "before.json", latency_result(), capacity_result())
+    assert main(["bench", "compare", str(before), str(write(tmp_path / "b.json", other))]) == 0
+    said = capsys.readouterr().out
+    assert "NOT the same machine" in said and "an abacus, " in said
+    assert "only before, and not compared: capacity: asr off, 4 clients" in said
+
+
+def test_other_json_in_a_folder_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.json").write_text('{"models": {}}')
+    assert main(["bench", "report", str(tmp_path)]) == 2
+    assert f"no results in the JSON files of {tmp_path}" in capsys.readouterr().err
+    write(tmp_path / "a.json", latency_result())
+    assert [result["kind"] for result in read_results([tmp_path])] == ["latency"]
 
 
 @pytest.mark.parametrize("content", ["", "[]x", '[{"format": "other"}]', "[1]"])
@@ -126,15 +151,59 @@ def test_what_are_no_results_is_refused(
     assert str(path) in capsys.readouterr().err
 
 
+def encoder_result(batches: tuple[int, ...]) -> dict[str, Any]:
+    sizes = [(1.0, 1), (3.0, 1), *((3.0, batch) for batch in batches)]
+    times = [
+        {
+            "audio_s": seconds, "tokens": None, "batch": batch, "ms": 4.0, "p95_ms": 4.2,
+            "max_ms": 4.3, "all_ms": [4.0, 4.1, 3.9], "gflop": 1.0, "roofline": 0.5,
+            "real_time_factor": 0.001,
+        }
+        for seconds, batch in sizes
+    ]  # fmt: skip
+    rows = [{"model": "tiny/audio", "parameters": 10, "times": times}]
+    limits = {"gflops": 100.0, "gigabytes_per_s": 10.0}
+    return new_result("encoders", Settings(), threads=1, limits=limits, rows=rows)
+
+
+def peers_result() -> dict[str, Any]:
+    rows = [
+        {"system": "ours", "what": "end of speech → text, mini", "ms": [500.0, 510.0],
+         "times_ours": None},
+        {"system": "other 1.0", "what": "end of speech → text, mini", "ms": [1500.0, 1600.0],
+         "times_ours": {"value": 3.1, "low": 2.9, "high": 3.2}},
+        {"system": "ours", "what": "HuBERT base, 3 s", "ms": [300.0], "times_ours": None},
+    ]  # fmt: skip
+    absent = [{"system": "third", "why": "no wheel"}]
+    return new_result("peers", Settings(), threads=2, rows=rows, not_run=absent)
+
+
+def test_peers_are_told_with_their_intervals_and_who_is_missing() -> None:
+    text = markdown([peers_result()])
+    assert "| 3.1 (2.9 to 3.2) |" in text
+    assert "all on 2 CPU threads" in text
+    assert "Not run: third: no wheel." in text
+
+
+def test_settings_tell_rows_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = capacity_result()
+    short["settings"]["asr_window_s"] = 10.0
+    before = write(tmp_path / "before.json", capacity_result())
+    after = write(tmp_path / "after.json", short)
+    assert main(["bench", "compare", str(before), str(after)]) == 2
+    assert "nothing to compare" in capsys.readouterr().err
+
+
 def test_a_report_has_tables_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
-    path = write(tmp_path / "a.json", latency_result(), capacity_result())
+    results = [latency_result(), capacity_result(), encoder_result(()), encoder_result((2, 4))]
+    path = write(tmp_path / "a.json", *results, peers_result())
     assert main(["bench", "report", str(path), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "report.md")
     assert "endpoint → final" in (tmp_path / "out" / "report.md").read_text()
-    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    assert len(list((tmp_path / "out").glob("*.png"))) == 5
 
 
 @pytest.mark.parametrize(
