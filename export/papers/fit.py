@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ExportError
 from ..training.checkpoints import restore_progress, save_atomically, save_progress
+from ..training.cpu import prepare_cpu
 from ..training.metrics import unweighted_recall
 from .bars import bar
 
@@ -88,6 +89,7 @@ def fit(
             of a batch are then about as long as each other.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    prepare_cpu(torch.get_num_threads())
     learnt = [weight for weight in network.parameters() if weight.requires_grad]
     if not learnt:
         return

@@ -1,4 +1,4 @@
-"""Acoustic frames for paper 4: an encoder's answer to every 0.96 s, or log-mel bands every 40 ms.
+"""Acoustic frames for paper 4: an encoder's answer to every 0.96 s, or log-mel bands of 0.16 s.
 
 What cuts a waveform, and what makes bands of it, are modules that go into the graph of a bundle;
 training reads the same modules.
@@ -82,7 +82,7 @@ def open_frames(name: str, threads: int = 1) -> FrameEncoder:
         ExportError: it holds none.
     """
     if name == LOG_MEL:
-        return FrameEncoder(name)
+        return FrameEncoder(f"{name} {LogMelFrames.WIDTH}")
     encoders = open_encoders(name, threads)
     if not encoders.audio:
         raise ExportError(f"{name} holds no speech encoder; give --frames one that does")
@@ -130,13 +130,15 @@ class Pieces(nn.Module):
 
 
 class LogMelFrames(nn.Module):
-    """64 mel bands every 10 ms, as librosa gives them, averaged over four frames.
+    """64 mel bands every 10 ms, as librosa gives them, averaged over four; four such are a frame.
 
-    Windows of 25 ms in a transform of 512, centred, Slaney's bands; 0 to 80 dB below the loudest
-    is 1 to -1. Ends without four frames are left out.
+    That is a frame each 0.16 s; one for each 40 ms took four times as long to train. Windows of
+    25 ms in a transform of 512, centred, Slaney's bands; 0 to 80 dB below the loudest is 1 to -1.
+    Ends without a whole frame are left out.
     """
 
-    FFT_SAMPLES, WINDOW_SAMPLES, HOP_SAMPLES, BANDS, JOINED = 512, 400, 160, 64, 4
+    FFT_SAMPLES, WINDOW_SAMPLES, HOP_SAMPLES, BANDS, JOINED, STACKED = 512, 400, 160, 64, 4, 4
+    WIDTH = BANDS * STACKED
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,15 +150,18 @@ class LogMelFrames(nn.Module):
         self.mel = MelPower(fourier_basis(size, size) * window, filters, self.HOP_SAMPLES)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 [batch, samples], int64 [batch] -> frames [batch, time, 64], int64 [batch]."""
+        """float32 [batch, samples], int64 [batch] -> frames [batch, time, 256], int64 [batch]."""
         edge = self.FFT_SAMPLES // 2
         power = self.mel(functional.pad(self.loudness(waveform, lengths), (edge, edge)))
         counts = torch.div(lengths, self.HOP_SAMPLES, rounding_mode="trunc") + 1
         mask = mask_up_to(counts, power)[:, None, :]
         decibels, loudest = decibels_and_loudest(power, mask)
         level = (decibels - loudest).clamp(min=-80.0) / 40 + 1
-        joined = functional.avg_pool1d(level, self.JOINED)
-        return joined.transpose(1, 2), torch.div(counts, self.JOINED, rounding_mode="trunc")
+        joined = functional.avg_pool1d(level, self.JOINED).transpose(1, 2)
+        whole = joined.shape[1] // self.STACKED
+        frames = joined[:, : whole * self.STACKED].reshape(joined.shape[0], whole, self.WIDTH)
+        hops = self.JOINED * self.STACKED
+        return frames, torch.div(counts, hops, rounding_mode="trunc")
 
 
 def frames_of(encoder: FrameEncoder, sounds: Waves, cache: Path | None) -> Sequences:
@@ -182,7 +187,7 @@ def _computed(encoder: FrameEncoder, sounds: Waves) -> Sequences:
         if encoder.expert is None:
             places = bar(range(len(sounds)), "log-mel frames", brief=True)
             parts = [module(*_batch_of_one(sounds[index]))[0][0].numpy() for index in places]
-            return Sequences.of(parts, LogMelFrames.BANDS)
+            return Sequences.of(parts, LogMelFrames.WIDTH)
         parts, counts = [], []
         for index in range(len(sounds)):
             pieces, lengths, count = module(*_batch_of_one(sounds[index]))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import librosa
 import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..training.array_files import save_arrays
 from ..training.corpora import SAMPLE_RATE_HZ
+from .bars import bar
+from .frozen import Waves, digest_of
+from .pathosnet import Sequences
 from .recordings import Waveform
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
@@ -29,13 +36,23 @@ def blocks(waveform: Waveform) -> NDArray[np.float32]:
     A last block of less than half a second is left out, unless it is the only one; others are
     followed by silence. Without overlap: of the paper's four variants that was the best (1.4).
     """
-    count = max(1, round(len(waveform) / BLOCK_SAMPLES))
+    count = block_count(len(waveform))
     padded = np.zeros(count * BLOCK_SAMPLES, np.float32)
     kept = waveform[: len(padded)]
     padded[: len(kept)] = kept
     cut = padded.reshape(count, BLOCK_SAMPLES)
     peak: NDArray[np.float32] = cut / np.maximum(np.abs(cut).max(1, keepdims=True), 1e-6)
     return peak
+
+
+def block_count(samples: int) -> int:
+    """How many blocks a clip of so many samples is cut into."""
+    return max(1, round(samples / BLOCK_SAMPLES))
+
+
+def halved(images: Tensor) -> Tensor:
+    """Images [n, 3, height, width] of half the height and width: a quarter of the work."""
+    return nn.functional.avg_pool2d(images, 2)
 
 
 def spectrogram_images(cut: NDArray[np.float32]) -> Tensor:
@@ -60,13 +77,25 @@ def spectrogram_images(cut: NDArray[np.float32]) -> Tensor:
 
 
 def mel_picture(waveform: Waveform) -> NDArray[np.float32]:
-    """Paper 1: mel spectrogram in decibels, zero-padded or cut to 20 s: float32 [128, 625].
+    """Paper 1: mel spectrogram in decibels, cut to 20 s: float32 [128, at most 625].
 
     625 columns of librosa's default hop, 512 samples, are 20 s, the longest clip of its corpus.
+    The zeros that fill up shorter ones are added by the network.
     """
     power = librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE_HZ, n_mels=MEL_ROWS)
     level = librosa.power_to_db(power, ref=np.max) / 40 + 1
-    out = np.zeros((MEL_ROWS, MEL_COLUMNS), np.float32)
-    columns = min(level.shape[1], MEL_COLUMNS)
-    out[:, :columns] = level[:, :columns]
-    return out
+    return level[:, :MEL_COLUMNS].astype(np.float32)
+
+
+def mel_pictures(sounds: Waves, cache: Path) -> Sequences:
+    """Those of n clips, as sequences of columns of 128; computed once and read from `cache`."""
+    key = hashlib.sha256(digest_of(sounds).encode()).hexdigest()[:16]
+    path = cache / f"pictures-{key}.npz"
+    if not path.is_file():
+        parts = [
+            mel_picture(sounds[index]).T for index in bar(range(len(sounds)), "mel", brief=True)
+        ]
+        made = Sequences.of(parts, MEL_ROWS)
+        save_arrays(path, vectors=made.vectors, offsets=made.offsets)
+    with np.load(path, allow_pickle=False) as arrays:
+        return Sequences(arrays["vectors"], arrays["offsets"])

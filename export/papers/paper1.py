@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from ..fusion.answers import Answers
 from ..training.metrics import softmax
 from .fit import FitSettings, Floats, Indices, fit, predict, rows_of
 from .frozen import hear
-from .images import mel_picture
+from .images import mel_pictures
 from .join import join, with_logits
 from .networks import FrozenHead, SpectrogramNetwork
 from .options import Options
+from .pathosnet import Sequences
 from .prepare import Sounds
 from .readers import read_corpus
 from .recordings import Recording
@@ -159,17 +161,21 @@ class _Work:
         )
 
     def _spectrograms(self, folder: Path, train: Indices, dev: Indices) -> Floats:
-        sounds = self._sounds()
+        pictures = self._pictures
         torch.manual_seed(self.options.seed)
         network = SpectrogramNetwork(self.count)
 
         def inputs(clips: Indices) -> tuple[torch.Tensor, ...]:
-            return (torch.from_numpy(np.stack([pictures[int(clip)] for clip in clips])),)
+            return (pictures.batch(clips)[0].transpose(1, 2),)
 
-        pictures = _Pictures(sounds)
         settings = self._settings(300, 16, 1e-4, patience=20)
-        fit(network, inputs, self.labels, train, dev, settings, folder, "DCNN")
-        return predict(network, inputs, np.arange(len(self.labels)), 32)
+        lengths = pictures.lengths
+        fit(network, inputs, self.labels, train, dev, settings, folder, "DCNN", lengths)
+        return predict(network, inputs, np.arange(len(self.labels)), 32, lengths)
+
+    @cached_property
+    def _pictures(self) -> Sequences:
+        return mel_pictures(self._sounds(), self.options.cache)
 
     def _audio(self, folder: Path, train: Indices, dev: Indices) -> Floats:
         settings = self._settings(80, 8, 5e-5)
@@ -197,19 +203,6 @@ class _Work:
             dev, self._settings(80, 8, 1e-3, patience=10), folder,
         )  # fmt: skip
         return scores
-
-
-class _Pictures:
-    """Mel spectrograms, each made when it is first looked at."""
-
-    def __init__(self, sounds: Sounds) -> None:
-        self._sounds = sounds
-        self._made: dict[int, Floats] = {}
-
-    def __getitem__(self, index: int) -> Floats:
-        if index not in self._made:
-            self._made[index] = mel_picture(self._sounds[index])
-        return self._made[index]
 
 
 def _data(options: Options, own: bool) -> str:

@@ -118,6 +118,10 @@ def _multilingual(
     names = "IEMOCAP, EmoFilm, SES and AESI" if own else (
         "clips of CREMA-D, RAVDESS, EmoDB, nEMO and BanglaSER"
     )  # fmt: skip
+    if not own:
+        # As many as the English are: evenly of all languages, and no more to train on.
+        english = sum(recording.language == "en" for recording in recordings)
+        recordings = few(recordings, english, options.seed)
     work = _Work(options, recordings, protocol, "every-language")
     found = bench.add(
         f"{work.name}/multilingual", "PATHOSnet (multilingual), all", protocol, LABELS,
@@ -252,8 +256,8 @@ def _reason(options: Options, own: bool) -> str:
         )
     if not options.frames:
         parts.append(
-            "Frames are the default bundle's embedding of every 0.96 s and log-mel bands every "
-            "40 ms, for VGGish and GhostVLAD are not to be had here (--frames takes them as ONNX "
+            "Frames are the default bundle's embedding of every 0.96 s and log-mel bands of every "
+            "0.16 s, for VGGish and GhostVLAD are not to be had here (--frames takes them as ONNX "
             "encoder folders); 'unlocked' is a layer next to them."
         )
     if not options.vectors:
