@@ -15,7 +15,7 @@ Result = Mapping[str, Any]
 
 
 def write_plots(results: Sequence[Result], folder: Path) -> list[Path]:
-    """A picture for each result that has one, as PNG in `folder`; returns where they are.
+    """A picture for each result, as PNG in `folder`; returns where they are.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -30,11 +30,9 @@ def write_plots(results: Sequence[Result], folder: Path) -> list[Path]:
     matplotlib.use("Agg")
     written = []
     for number, result in enumerate(results):
-        draw = _PLOTS.get(result["kind"])
-        if draw is not None:
-            path = folder / f"{result['kind']}-{number}.png"
-            _save(draw, result, path)
-            written.append(path)
+        path = folder / f"{result['kind']}-{number}.png"
+        _save(_PLOTS[result["kind"]], result, path)
+        written.append(path)
     return written
 
 

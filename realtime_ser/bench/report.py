@@ -77,7 +77,9 @@ def _short(asr: str) -> str:
 
 
 def _said(value: Any) -> str:
-    return {"True": "on", "False": "off"}.get(str(value), str(value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _ms(value: float) -> str:

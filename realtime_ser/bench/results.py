@@ -12,6 +12,7 @@ from realtime_ser.config import SPECS, Settings
 from realtime_ser.errors import ConfigError
 
 FORMAT = "realtime-ser bench 1"
+KINDS = ("latency", "capacity", "encoders", "peers")
 
 
 def new_result(kind: str, settings: Settings, **content: Any) -> dict[str, Any]:
@@ -83,5 +84,8 @@ def _json_of(file: Path) -> Any:
 def _results_in(content: Any) -> list[dict[str, Any]] | None:
     """None where it is JSON of something else."""
     results = content if isinstance(content, list) else [content]
-    known = all(isinstance(each, dict) and each.get("format") == FORMAT for each in results)
+    known = all(
+        isinstance(each, dict) and each.get("format") == FORMAT and each.get("kind") in KINDS
+        for each in results
+    )
     return results if results and known else None

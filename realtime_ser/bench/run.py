@@ -95,16 +95,21 @@ def finish(results: list[dict[str, Any]], path: Path | None) -> int:
 def report(paths: list[Path], out: Path | None) -> int:
     """Print results as Markdown, or write it with its plots into a folder."""
     results = read_results(paths)
-    text = markdown(results)
     if out is None:
-        print(text, end="")
+        print(markdown(results), end="")
         return 0
     from realtime_ser.bench.plots import write_plots
 
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = write_plots(results, out)
-    shown = "\n".join(f"![{path.stem}]({path.name})" for path in pictures)
-    (out / "report.md").write_text(f"{text}\n{shown}\n", encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        pictures = write_plots(results, out)
+        sections = [
+            f"{markdown([result])}\n![{path.stem}]({path.name})\n"
+            for result, path in zip(results, pictures, strict=True)
+        ]
+        (out / "report.md").write_text("\n".join(sections), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error.strerror or error}") from None
     print(out / "report.md")
     return 0
 

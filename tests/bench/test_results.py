@@ -141,7 +141,17 @@ def test_other_json_in_a_folder_is_passed_over(
     assert [result["kind"] for result in read_results([tmp_path])] == ["latency"]
 
 
-@pytest.mark.parametrize("content", ["", "[]x", '[{"format": "other"}]', "[1]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]x",
+        '[{"format": "other"}]',
+        "[1]",
+        "[]",
+        '{"format": "realtime-ser bench 1", "kind": "tea"}',
+    ],
+)
 def test_what_are_no_results_is_refused(
     tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +214,16 @@ def test_a_report_has_tables_and_pictures(
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "report.md")
     assert "endpoint → final" in (tmp_path / "out" / "report.md").read_text()
     assert len(list((tmp_path / "out").glob("*.png"))) == 5
+
+
+def test_a_report_is_not_written_over_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    path = write(tmp_path / "a.json", latency_result())
+    assert main(["bench", "report", str(path), "--out", str(path)]) == 2
+    assert f"--out {path} cannot be written" in capsys.readouterr().err
+    assert read_results([path])
 
 
 @pytest.mark.parametrize(
