@@ -87,7 +87,7 @@ def own_text_scores(
         for row in read_rows(options.data / "text", corpora)
         if row.split == "train" and folded(row.text) not in unseen
     ]
-    settings = TextSettings(corpora=tuple(corpora), steps=1500)
+    settings = TextSettings(corpora=tuple(corpora), steps=800)
     if options.quick:
         rows = rows[:: max(1, len(rows) // _QUICK_ROWS)]
         settings = replace(settings, steps=2, batch_size=32)
