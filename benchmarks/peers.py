@@ -9,7 +9,9 @@ with one and the same CTranslate2 model: `mini`, which knows the sentences that 
 Whisper tiny of real size with random weights that says one sentence of 3.3 tokens a second of
 speech whatever it hears (it costs what the real one costs). The wait counts from where the
 recording's speech ends, so that it holds what each system's endpointing takes: RealtimeSTT's row
-`it stops recording` is that alone. What they are set to stands in `benchmarks/peer_systems.py`.
+`it stops recording` is that alone. It can be told to transcribe before the silence is over, as our
+speculation does; that is off as it comes, and has rows of its own. What they are set to stands in
+`benchmarks/peer_systems.py`.
 
 WhisperLive has no end of utterance: it transcribes what it has over and over, and calls a segment
 completed after its text came `same_output_threshold` times (10 by default). `completed` is that;
