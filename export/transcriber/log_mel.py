@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ..speech.audio_cache import PRE_ROLL_SAMPLES, open_cache
 from ..training.corpora import SAMPLE_RATE_HZ
+from .acting import Acting, ripples_of_pitches, sung
 
 BANDS = 80
 HOP_SAMPLES = 320
@@ -143,6 +145,7 @@ class Augmentation:
 
     Attributes:
         tempo, vocal_tract: factors.
+        vocal_bend: by how much the latter may be greater at the top than at the bottom, or less.
         style_probability: of taking on, in part, the mean and spread of another clip's bands.
         masked_bands, masked_share: of bands and of the time, how much each of two masks may hide.
     """
@@ -157,6 +160,8 @@ class Augmentation:
     noise_ratio_db: tuple[float, float] = (3.0, 35.0)
     masked_bands: float = 8.0
     masked_share: float = 0.1
+    vocal_bend: float = 0.08
+    acting: Acting = field(default_factory=Acting)
 
     def eased(self, strength: float) -> Augmentation:
         """The same at a strength of 0 (only the loudness varies) to 1."""
@@ -175,6 +180,8 @@ class Augmentation:
             noise_probability=self.noise_probability * strength,
             masked_bands=self.masked_bands * strength,
             masked_share=self.masked_share * strength,
+            vocal_bend=self.vocal_bend * strength,
+            acting=self.acting.eased(strength),
         )
 
 
@@ -194,7 +201,8 @@ def augmented(
     for row, clip in zip(source, clips, strict=True):
         row[: len(clip)] = torch.from_numpy(clip)
     warped = _warped(source, [len(clip) for clip in clips], sizes, rules, rng)
-    powers = power(mixed_style(warped, lengths, rules, rng))
+    acted = sung(warped, lengths, _ripples(), rules.acting, rng)
+    powers = power(mixed_style(acted, lengths, rules, rng))
     valid = (torch.arange(powers.shape[1])[None, :] < lengths[:, None])[:, :, None]
     powers = powers * valid * _random_gains(batch, rules, rng)
     noisy = torch.from_numpy(rng.random(batch) < rules.noise_probability)
@@ -213,8 +221,10 @@ def _warped(
     batch, frames, _ = source.shape
     rate = torch.tensor(old)[:, None] / torch.tensor(new)[:, None]
     time = (torch.arange(max(new))[None, :] + 0.5) * rate / frames * 2 - 1
-    warp = torch.from_numpy(rng.uniform(*rules.vocal_tract, batch)).float()
-    band = (torch.arange(BANDS)[None, :] + 0.5) * warp[:, None] / BANDS * 2 - 1
+    warp = torch.from_numpy(rng.uniform(*rules.vocal_tract, (batch, 1))).float()
+    bend = torch.from_numpy(rng.uniform(-1, 1, (batch, 1)) * rules.vocal_bend).float()
+    height = (torch.arange(BANDS)[None, :] + 0.5) / BANDS
+    band = height * (warp + bend * (height - 0.5)) * 2 - 1
     grid = torch.stack(torch.broadcast_tensors(band[:, None, :], time[:, :, None].float()), dim=3)
     out = torch.nn.functional.grid_sample(
         source[:, None], grid, padding_mode="border", align_corners=False
@@ -244,6 +254,12 @@ def mixed_style(
     target_spread = spread.lerp(spread[other], share)
     mixed = (features - mean) / spread * target_spread + target_mean
     return torch.where(share > 0, mixed, features)
+
+
+@cache
+def _ripples() -> Tensor:
+    extractor = feature_extractor()
+    return ripples_of_pitches(lambda tone: torch.from_numpy(log_mel(extractor, tone)[2:-2]).mean(0))
 
 
 def _random_gains(batch: int, rules: Augmentation, rng: np.random.Generator) -> Tensor:

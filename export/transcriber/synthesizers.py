@@ -127,7 +127,7 @@ _COMMANDS: dict[str, Callable[[str, Manner, str, Path], _Command]] = {
 }
 _PACKAGES = {
     "espeak-ng": "Debian's package is espeak-ng",
-    "mbrola": "Debian's packages are espeak-ng, mbrola and mbrola-us1 to -us3, -en1 (non-free)",
+    "mbrola": "Debian's packages are espeak-ng, mbrola and mbrola- with a voice's name (non-free)",
     "flite": "Debian's package is flite",
     "rhvoice": "Debian's packages are rhvoice and rhvoice-english (non-free)",
     "pico": "Debian's package is libttspico-utils (non-free)",

@@ -2,9 +2,10 @@
 
 A take is a sentence in one voice, at one rate and pitch, all drawn from a generator seeded by the
 take, so that the same programs give the same corpus. The voices play the part of speakers: those of
-dev and test are never heard in training. There are two kinds, each a corpus of its own: those of
-espeak-ng alone, a language and a variant each, in which nobody has rights; and borrowed ones, which
-were made of people's recordings (`synthesizers`).
+dev and test are never heard in training. There are three kinds, each a corpus of its own: those of
+espeak-ng alone, a language and a variant each, in which nobody has rights; borrowed ones, which
+were made of people's recordings (`synthesizers`); and borrowed ones with an accent, which are made
+of the sounds of another language and so are poorer speech, but more people.
 
 Sentences that the transcriber is *not* to know are spoken too, and written down without their
 words: a closed vocabulary has to hear what is outside it.
@@ -31,6 +32,7 @@ from .transcripts import COLUMNS, emphasis_of, plain_words
 SENTENCES = Path(__file__).with_name("sentences.txt")
 ESPEAK = "espeak"
 BORROWED = "voices"
+ACCENTED = "accents"
 
 _ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 _TRAIN = (
@@ -44,25 +46,68 @@ _VARIANTS_OF_SPLIT = {"train": _TRAIN.split(), "dev": _DEV.split(), "test": _TES
 _TAKES_OF_SPLIT = {"train": 12, "dev": 1, "test": 2}
 _UNKNOWN_FOR_DEV = 12  # every so manieth; the others are for training
 
+_EVERY_UNKNOWN = 12  # of the sentences that are not to be known a borrowed voice says every twelfth
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who speaks in a corpus of borrowed voices, and how often.
+
+    Attributes:
+        voices: of each split.
+        takes: of each sentence to be learnt, in each split.
+        sizes: factors for every frequency.
+        seeds: of the takes of sentences to be learnt, and of the others.
+        first_unknown: of the sentences not to be known; a dozen later comes the next.
+    """
+
+    voices: dict[str, tuple[Voice, ...]]
+    takes: dict[str, int]
+    sizes: tuple[float, float]
+    seeds: tuple[int, int]
+    first_unknown: int
+
+
+_ACCENTED_WOMEN = ("de5", "fr4", "hu1", "pl1", "sw2")
+_ACCENTED_MEN = ("af1", "de4", "fr1", "gr2", "nl2", "ro1", "sw1")
+
 # Women twice: there are few of them. slt and awb are each borrowed by two programs.
-_BORROWED_OF_SPLIT = {
-    "train": (
-        *[Voice("flite", "slt", "slt"), Voice("rhvoice", "slt", "slt")] * 2,
-        *[Voice("rhvoice", "clb", "clb"), Voice("pico", "en-US", "pico-us")] * 2,
-        Voice("flite", "awb", "awb"),
-        Voice("rhvoice", "alan", "awb"),
-        Voice("flite", "rms", "rms"),
-        Voice("flite", "kal16", "kal"),
-        Voice("rhvoice", "bdl", "bdl"),
-        Voice("mbrola", "mb-us2", "us2"),
-        Voice("mbrola", "mb-us3", "us3"),
-        Voice("mbrola", "mb-en1", "en1"),
+_CASTS = {
+    BORROWED: Cast(
+        voices={
+            "train": (
+                *[Voice("flite", "slt", "slt"), Voice("rhvoice", "slt", "slt")] * 2,
+                *[Voice("rhvoice", "clb", "clb"), Voice("pico", "en-US", "pico-us")] * 2,
+                Voice("flite", "awb", "awb"),
+                Voice("rhvoice", "alan", "awb"),
+                Voice("flite", "rms", "rms"),
+                Voice("flite", "kal16", "kal"),
+                Voice("rhvoice", "bdl", "bdl"),
+                Voice("mbrola", "mb-us2", "us2"),
+                Voice("mbrola", "mb-us3", "us3"),
+                Voice("mbrola", "mb-en1", "en1"),
+            ),
+            # Two women, neither of whom is heard in training.
+            "dev": (Voice("mbrola", "mb-us1", "us1"), Voice("pico", "en-GB", "pico-gb")),
+        },
+        takes={"train": 3, "dev": 1},
+        sizes=(0.9, 1.2),
+        seeds=(10, 11),
+        first_unknown=0,
     ),
-    # Two women, neither of whom is heard in training.
-    "dev": (Voice("mbrola", "mb-us1", "us1"), Voice("pico", "en-GB", "pico-gb")),
+    ACCENTED: Cast(
+        voices={
+            "train": tuple(
+                Voice("mbrola", f"mb-{name}-en", name)
+                for name in _ACCENTED_WOMEN * 2 + _ACCENTED_MEN
+            )
+        },
+        takes={"train": 4},
+        sizes=(0.9, 1.25),
+        seeds=(12, 13),
+        first_unknown=6,
+    ),
 }
-_BORROWED_TAKES_OF_SPLIT = {"train": 3, "dev": 1}
-_BORROWED_UNKNOWN = 12  # every so manieth of the sentences that are not to be known
 
 # What everybody reads out alike: no digits, no abbreviations, no marks but these.
 _PLAIN_WORD = re.compile(r"(?:[A-Z]?[a-z]+|I)(?:'[a-z]+)?[,.!?]?")
@@ -81,7 +126,7 @@ class Take:
     Attributes:
         text: what is written down, and `spoken` what the voice is given; they differ in marks.
         known: whether the transcriber is to learn its words.
-        corpus: `ESPEAK` or `BORROWED`.
+        corpus: `ESPEAK`, `BORROWED` or `ACCENTED`.
     """
 
     text: str
@@ -136,25 +181,29 @@ def unknown_takes(sentences: Sequence[str]) -> Iterator[Take]:
         yield _take(sentence, split, number, known=False)
 
 
-def borrowed_takes(sentences: Sequence[str], emphasis: Mapping[str, float]) -> Iterator[Take]:
+def borrowed_takes(
+    corpus: str, sentences: Sequence[str], emphasis: Mapping[str, float]
+) -> Iterator[Take]:
     """Takes of borrowed voices of sentences to be learnt; for train, emphasised ones have more.
 
-    `emphasis` are factors for the beginnings of sentences: see `transcripts.emphasis_of`.
+    `corpus` is `BORROWED` or `ACCENTED`; `emphasis` are factors for the beginnings of sentences:
+    see `transcripts.emphasis_of`.
     """
     spoken = []
-    for split, count in _BORROWED_TAKES_OF_SPLIT.items():
+    for split, count in _CASTS[corpus].takes.items():
         for sentence in sentences:
             factor = emphasis_of(sentence, emphasis) if split == "train" else 1.0
             spoken += [(sentence, split)] * round(count * factor)
     for number, (sentence, split) in enumerate(spoken):
-        yield _borrowed_take(sentence, split, number, known=True)
+        yield _borrowed_take(corpus, sentence, split, number, known=True)
 
 
-def borrowed_unknown_takes(sentences: Sequence[str]) -> Iterator[Take]:
+def borrowed_unknown_takes(corpus: str, sentences: Sequence[str]) -> Iterator[Take]:
     """One take of a borrowed voice of every twelfth sentence that is not to be known."""
-    for number, sentence in enumerate(sentences[::_BORROWED_UNKNOWN]):
-        split = "train" if number % _UNKNOWN_FOR_DEV else "dev"
-        yield _borrowed_take(sentence, split, number, known=False)
+    cast = _CASTS[corpus]
+    for number, sentence in enumerate(sentences[cast.first_unknown :: _EVERY_UNKNOWN]):
+        split = "train" if number % _UNKNOWN_FOR_DEV or "dev" not in cast.voices else "dev"
+        yield _borrowed_take(corpus, sentence, split, number, known=False)
 
 
 def _take(text: str, split: str, number: int, *, known: bool) -> Take:
@@ -174,18 +223,19 @@ def _take(text: str, split: str, number: int, *, known: bool) -> Take:
     )
 
 
-def _borrowed_take(text: str, split: str, number: int, *, known: bool) -> Take:
-    rng = np.random.default_rng((10 if known else 11, number))
-    voices = _BORROWED_OF_SPLIT[split]
+def _borrowed_take(corpus: str, text: str, split: str, number: int, *, known: bool) -> Take:
+    cast = _CASTS[corpus]
+    rng = np.random.default_rng((cast.seeds[0 if known else 1], number))
+    voices = cast.voices[split]
     return Take(
         text=text,
         spoken=_marked(text, rng),
         known=known,
         split=split,
-        corpus=BORROWED,
+        corpus=corpus,
         voice=voices[int(rng.integers(len(voices)))],
         manner=Manner(
-            int(rng.integers(10, 99)), int(rng.integers(90, 215)), float(rng.uniform(0.9, 1.2))
+            int(rng.integers(10, 99)), int(rng.integers(90, 215)), float(rng.uniform(*cast.sizes))
         ),
         number=number,
     )

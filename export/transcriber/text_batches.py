@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..speech.batches import POOL_BATCHES
 from ..speech.noises import NoiseBank
+from .acting import Acting, hurried
 from .log_mel import (
     FRAMES_PER_SECOND,
     Augmentation,
@@ -178,14 +179,15 @@ class TextBatchMaker:
     def pool(self, number: int) -> list[TextBatch]:
         """The batches of one pool, in random order."""
         rng = np.random.default_rng((self.seed, number))
-        examples = [self._example(rng) for _ in range(self.batch_size * POOL_BATCHES)]
+        rules = self.augmentation.eased(min(1.0, number / max(1, self.mixture.easy_pools)))
+        count = self.batch_size * POOL_BATCHES
+        examples = [self._example(rules.acting, rng) for _ in range(count)]
         by_length = np.argsort([len(each.frames) for each in examples], kind="stable")
         parts = by_length.reshape(POOL_BATCHES, -1)
-        rules = self.augmentation.eased(min(1.0, number / max(1, self.mixture.easy_pools)))
         batches = [self._batch([examples[i] for i in part], rules, rng) for part in parts]
         return [batches[i] for i in rng.permutation(POOL_BATCHES)]
 
-    def _example(self, rng: np.random.Generator) -> Example:
+    def _example(self, acting: Acting, rng: np.random.Generator) -> Example:
         kind = rng.random()
         if kind < self.mixture.no_voice:
             frames = self._no_voice(rng)
@@ -204,7 +206,7 @@ class TextBatchMaker:
         before = max(0, lead - first)
         behind = max(0, lead + last - first + tail - before - len(frames))
         frames = with_pauses(frames, before, behind, rng)[: self.window_frames]
-        speech = (lead, lead + last - first)
+        frames, speech = hurried(frames, (lead, lead + last - first), acting, rng)
         return Example(frames, recording.text, recording.language, True, speech)
 
     def _no_voice(self, rng: np.random.Generator) -> Frames:

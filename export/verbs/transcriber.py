@@ -148,6 +148,8 @@ def _config(options: argparse.Namespace) -> TranscriberConfig:
 
 def _recordings(options: argparse.Namespace) -> list[Recording]:
     from ..transcriber.synthetic_speech import (
+        ACCENTED,
+        BORROWED,
         borrowed_takes,
         borrowed_unknown_takes,
         read_sentences,
@@ -158,20 +160,21 @@ def _recordings(options: argparse.Namespace) -> list[Recording]:
     )
     from ..transcriber.transcripts import read_recordings
 
+    borrowed = (BORROWED, ACCENTED) if options.borrowed_voices else ()
     folders = list(options.data)
     if options.synthetic is not None:
         sentences = read_sentences(options.synthetic)
         folders.append(write_corpus(options.work / "espeak", [*takes(sentences)]))
-        if options.borrowed_voices:
-            spoken = [*borrowed_takes(sentences, dict(options.emphasis))]
-            folders.append(write_corpus(options.work / "voices", spoken))
+        for corpus in borrowed:
+            spoken = [*borrowed_takes(corpus, sentences, dict(options.emphasis))]
+            folders.append(write_corpus(options.work / corpus, spoken))
     recordings = [recording for folder in folders for recording in read_recordings(folder)]
     if options.unknown is not None:
         unknown = read_unknown(options.unknown, sorted({each.text for each in recordings}))
         folders = [write_corpus(options.work / "espeak-unknown", [*unknown_takes(unknown)])]
-        if options.borrowed_voices:
-            spoken = [*borrowed_unknown_takes(unknown)]
-            folders.append(write_corpus(options.work / "voices-unknown", spoken))
+        for corpus in borrowed:
+            spoken = [*borrowed_unknown_takes(corpus, unknown)]
+            folders.append(write_corpus(options.work / f"{corpus}-unknown", spoken))
         recordings += [each for folder in folders for each in read_recordings(folder)]
     return recordings
 

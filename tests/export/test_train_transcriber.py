@@ -27,6 +27,7 @@ from hypothesis.extra import numpy as hnp
 from realtime_ser.models.text_gates import DropReason
 from realtime_ser.models.transcriber import load_transcriber
 from realtime_ser_export.speech.audio_cache import open_cache
+from realtime_ser_export.transcriber.acting import Acting
 from realtime_ser_export.transcriber.log_mel import (
     BANDS,
     FRAMES_PER_SECOND,
@@ -291,7 +292,7 @@ def test_without_augmentation_the_features_are_those_served() -> None:
     frames = log_mel(feature_extractor(), sound)
     # The product leaves out the last frame, which is padding at Whisper's usual rate.
     assert frames.shape == (FRAMES_PER_SECOND - 1, BANDS)
-    still = Augmentation((1, 1), (1, 1), 0.0, (0, 0), 0.0, 0.0, 0.0, (0, 0), 0.0, 0.0)
+    still = replace(Augmentation().eased(0.0), gain_db=(0, 0), noise_ratio_db=(0, 0))
     noises = [power(torch.from_numpy(frames))]
     features, lengths = augmented([frames], noises, still, np.random.default_rng(0))
     assert lengths.tolist() == [len(frames)]
@@ -322,7 +323,7 @@ def test_a_clip_takes_on_the_colour_of_another() -> None:
 def test_the_speech_is_never_at_the_same_place(maker: TextBatchMaker) -> None:
     """The recordings begin with sound; the pause put before it is quiet, and varies."""
     rng = np.random.default_rng(1)
-    known = [each for each in (maker._example(rng) for _ in range(60)) if each.text]
+    known = [each for each in (maker._example(Acting(), rng) for _ in range(60)) if each.text]
     starts = {each.speech[0] for each in known}
     assert len(starts) > 10
     for each in known:

@@ -21,6 +21,8 @@ from realtime_ser_export.transcriber.synthesizers import (
     say,
 )
 from realtime_ser_export.transcriber.synthetic_speech import (
+    ACCENTED,
+    BORROWED,
     SENTENCES,
     Take,
     borrowed_takes,
@@ -126,19 +128,34 @@ def speakers(spoken: list[Take], split: str) -> set[str]:
     return {take.voice.speaker for take in spoken if take.split == split}
 
 
-def test_borrowed_voices_say_the_same_words_and_what_is_emphasised_more_often() -> None:
+@pytest.mark.parametrize("corpus", [BORROWED, ACCENTED])
+def test_borrowed_voices_say_the_same_words_and_what_is_emphasised_more_often(corpus: str) -> None:
     sentences = ["Say the word back", "Hello, how are you today?", "Help!"]
-    spoken = list(borrowed_takes(sentences, {"Say the word": 3.0, "nemo": 2.0}))
-    assert spoken == list(borrowed_takes(sentences, {"Say the word": 3.0, "nemo": 2.0}))
+    emphasis = {"Say the word": 3.0, "nemo": 2.0}
+    spoken = list(borrowed_takes(corpus, sentences, emphasis))
+    assert spoken == list(borrowed_takes(corpus, sentences, emphasis))
     counts = Counter(take.text for take in spoken if take.split == "train")
     assert counts[sentences[0]] == 3 * counts[sentences[1]] == 3 * counts[sentences[2]]
     assert {plain_words(take.spoken) for take in spoken} == set(map(plain_words, sentences))
     assert len({take.spoken for take in spoken}) > 2 * len(sentences)
-    unknown = list(borrowed_unknown_takes(sentences * 80))
+    unknown = list(borrowed_unknown_takes(corpus, sentences * 80))
     assert not any(take.known for take in unknown)
-    for each in (spoken, unknown):
-        assert speakers(each, "train") and speakers(each, "dev")
-    assert not speakers(spoken + unknown, "train") & speakers(spoken + unknown, "dev")
+    assert {take.corpus for take in spoken + unknown} == {corpus}
+
+
+def test_who_is_kept_for_dev_is_not_heard_in_training_under_any_name() -> None:
+    sentences = ["Say the word back", "Help!"] * 60
+    spoken: list[Take] = []
+    for corpus in (BORROWED, ACCENTED):
+        spoken += [
+            *borrowed_takes(corpus, sentences, {}),
+            *borrowed_unknown_takes(corpus, sentences),
+        ]
+    assert {(take.corpus, take.known) for take in spoken if take.split == "dev"} == {
+        (BORROWED, True),
+        (BORROWED, False),
+    }
+    assert not speakers(spoken, "train") & speakers(spoken, "dev")
 
 
 @pytest.mark.parametrize(
