@@ -286,8 +286,7 @@ class Session:
     def _speculate(self, start: int, end: int, speech_samples: int) -> None:
         current = self._current()
         utterance = self._utterance(current.id, start, end, speech_samples)
-        # numbered as its words will be if it is talked over: news to whatever was asked before
-        revision = current.words.next_revision()
+        revision = current.words.next_revision()  # of its words, which are told in the pause
         current.speculative = self._ask(JobKind.SPECULATIVE, utterance, revision)
         current.speculative_answer = None
 
@@ -333,22 +332,18 @@ class Session:
             raise LocalProtocolError(
                 f"job {job_id} does not wait for an answer; answer each job of jobs_to_run() once"
             )
-        current = self._open
-        is_open = current is not None and current.id == job.utterance.id
-        if isinstance(answer, Transcription):
-            assert job.kind is JobKind.PARTIAL_TRANSCRIPT  # other kinds ask for more than words
-            if is_open:
-                self._tell_words(job, answer)
-            return
         closed = self._finals.pop(job_id, None)
+        current = self._open
         if closed is not None:
+            assert not isinstance(answer, Transcription)  # a final is more than its words
             self._settle(closed, answer, job.kind)
-        elif current is None or not is_open:
+        elif current is None or current.id != job.utterance.id:
             return
+        elif isinstance(answer, Transcription):
+            self._tell_words(job, answer)
         elif current.speculative is job:
             current.speculative_answer = answer
             if self._settings.partial_transcripts and isinstance(answer, Analysis):
-                # they cost nothing here, and in a pause somebody may be waiting for them
                 self._tell_words(job, answer)
         elif job.kind is JobKind.PARTIAL and isinstance(answer, Analysis):
             self._tell_partial(current, job, answer)
