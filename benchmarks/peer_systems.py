@@ -20,15 +20,17 @@ import numpy as np
 
 from realtime_ser.bench.material import Material, single_sentences
 from realtime_ser.config import Settings
-from realtime_ser.core.events import TranscriptFinal
+from realtime_ser.core.events import TranscriptFinal, TranscriptPartial
 from realtime_ser.io.file import paced
 from realtime_ser.recognizer import Recognizer
 from realtime_ser.runtime.arrival import ArrivalClock
 from realtime_ser.runtime.live import run_live
 from realtime_ser.types import SAMPLE_RATE_HZ
 
-OURS, OFFLINE = "realtime-ser", "realtime-ser, offline driver, no speculation"
+OURS, OURS_EARLY = "realtime-ser", "realtime-ser, partial_transcripts"
+OFFLINE = "realtime-ser, offline driver, no speculation"
 TEXT, STOPS, COMPLETED, SHOWN = "text", "it stops recording", "completed", "shown"
+IN_PAUSE = "shown in the pause"
 HANGOVER_S = 0.5
 
 _CHUNK_S = 0.02
@@ -73,11 +75,23 @@ class System:
 
 def ours(material: Material, folder: str) -> Waits:
     """To `transcript.final`, live."""
-    waits: list[float] = []
+    return {TEXT: [final for final, _ in _live_waits(material, _settings(folder))]}
+
+
+def ours_early(material: Material, folder: str) -> Waits:
+    """To the words that are told in the pause that turns out to be the last."""
+    waits = _live_waits(material, _settings(folder, partial_transcripts=True))
+    return {IN_PAUSE: [shown for _, shown in waits]}
+
+
+def _live_waits(material: Material, settings: Settings) -> list[tuple[float, float]]:
+    """Of each utterance: ms to its text, and to the words of its pause, if those were told."""
+    waits: list[tuple[float, float]] = []
 
     async def run(recognizer: Recognizer) -> None:
         clock = ArrivalClock()
         stream = recognizer.new_stream("peers", recognizer.settings, clock)
+        shown: tuple[int, float] = (-1, 0.0)
         started_s = time.perf_counter()
         events = run_live(
             paced(material.blocks()),
@@ -88,14 +102,18 @@ def ours(material: Material, folder: str) -> Waits:
             asyncio.Event(),
         )
         async for event in events:
-            if isinstance(event, TranscriptFinal):
-                now_s = time.perf_counter() - started_s
-                end = _end_before(material, event.audio_end + _TAIL)
-                waits.append((now_s - end / SAMPLE_RATE_HZ) * 1000)
+            now_s = time.perf_counter() - started_s
+            if isinstance(event, TranscriptPartial):
+                shown = event.audio_end, now_s
+            elif isinstance(event, TranscriptFinal):
+                end_s = _end_before(material, event.audio_end + _TAIL) / SAMPLE_RATE_HZ
+                # of the same audio they are the same words
+                early_s = shown[1] if shown[0] == event.audio_end else now_s
+                waits.append(((now_s - end_s) * 1000, (early_s - end_s) * 1000))
 
-    with Recognizer(_settings(folder)) as recognizer:
+    with Recognizer(settings) as recognizer:
         asyncio.run(run(recognizer))
-    return {TEXT: waits}
+    return waits
 
 
 def offline(material: Material, folder: str) -> Waits:
@@ -267,6 +285,7 @@ def _end_before(material: Material, sample: int) -> int:
 
 SYSTEMS = {
     OURS: System("realtime-ser", ours, 1.3),
+    OURS_EARLY: System("realtime-ser", ours_early, 1.3),
     OFFLINE: System("realtime-ser", offline, 1.3),
     "RealtimeSTT": System("RealtimeSTT", realtime_stt, 2.2),
     "RealtimeSTT, early_transcription_on_silence": System("RealtimeSTT", realtime_stt_early, 2.2),

@@ -13,6 +13,9 @@ recording's speech ends, so that it holds what each system's endpointing takes: 
 speculation does; that is off as it comes, and has rows of its own. What they are set to stands in
 `benchmarks/peer_systems.py`.
 
+With `partial_transcripts` we tell the words of the final that is computed ahead while the silence
+lasts: `shown in the pause` is when those that turn out to be the final ones are told.
+
 WhisperLive has no end of utterance: it transcribes what it has over and over, and calls a segment
 completed after its text came `same_output_threshold` times (10 by default). `completed` is that;
 `shown` is when the text that turns out to be final was first sent, which nobody can know then. With
@@ -39,7 +42,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peer_encoders import measure_encoders
-from benchmarks.peer_systems import COMPLETED, OURS, SHOWN, SYSTEMS, TEXT, Waits, version
+from benchmarks.peer_systems import (
+    COMPLETED,
+    IN_PAUSE,
+    OURS,
+    SHOWN,
+    SYSTEMS,
+    TEXT,
+    Waits,
+    version,
+)
 from realtime_ser.bench.latency import RANDOM, resolve_asr
 from realtime_ser.bench.report import markdown
 from realtime_ser.bench.results import new_result, write_results
@@ -52,7 +64,7 @@ MINI, RANDOM_TINY = "mini", "tiny (random weights)"
 _SENTENCE_S = 2.3
 """Mean length of the sentences: what the random model's tokens are counted for."""
 _STARTING_S = 60.0
-_FINAL = (TEXT, COMPLETED, SHOWN)
+_FINAL = (TEXT, COMPLETED, SHOWN, IN_PAUSE)
 """What is set beside our final text; where somebody's recording stops is only part of a wait."""
 
 
