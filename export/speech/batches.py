@@ -57,18 +57,16 @@ def soft_target(
     return out
 
 
-def sampling_weights(clips: Sequence[Clip]) -> NDArray[np.float64]:
-    """Chance of each clip, float64 [n]: classes even in a corpus, corpora by the root of size.
-
-    Corpora in proportion would drown EmoDB (270 clips) in CREMA-D (4,492); evenly, EmoDB's few
-    clips would be learnt by heart.
-    """
+def sampling_weights(clips: Sequence[Clip], corpus_exponent: float) -> NDArray[np.float64]:
+    """Chance of each clip, float64 [n]: classes even in a corpus, corpora by a power of size."""
     in_corpus = Counter(clip.corpus for clip in clips)
     in_class = Counter((clip.corpus, clip.label) for clip in clips)
     classes = Counter(corpus for corpus, _ in in_class)
     weights = np.array(
         [
-            in_corpus[clip.corpus] ** 0.5 / classes[clip.corpus] / in_class[clip.corpus, clip.label]
+            in_corpus[clip.corpus] ** corpus_exponent
+            / classes[clip.corpus]
+            / in_class[clip.corpus, clip.label]
             for clip in clips
         ]
     )
@@ -120,7 +118,7 @@ class BatchMaker:
         self.seed = seed
         self.batch_size = settings.batch_size
         self.silent = round(settings.batch_size * settings.silent_share)
-        self.weights = sampling_weights([clips[i] for i in indices])
+        self.weights = sampling_weights([clips[i] for i in indices], settings.corpus_exponent)
         self.targets = {
             int(i): soft_target(clips[i], masks[clips[i].corpus], settings) for i in indices
         }

@@ -16,6 +16,7 @@ from realtime_ser_export.speech.batches import (  # noqa: E402
     BatchMaker,
     NoiseSpectra,
     soft_target,
+    sampling_weights,
 )
 from realtime_ser_export.speech.onnx_audio import OnnxEncoder  # noqa: E402
 from realtime_ser_export.speech.settings import AudioSettings, NetworkSettings  # noqa: E402
@@ -127,6 +128,18 @@ def test_targets_stay_within_the_labels_of_the_corpus() -> None:
     assert target.sum() == pytest.approx(1.0)
     assert target[0] > target[3] > 0.1
     assert all(target[i] == 0 for i in range(len(LABELS)) if not allowed[i])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 0.75, 1.0])
+def test_classes_are_drawn_evenly_and_corpora_by_a_power_of_their_size(exponent: float) -> None:
+    def clip(corpus: str, label: int) -> Clip:
+        return Clip("a.wav", corpus, "train", f"{corpus}_1", label, None)
+
+    clips = [clip("many", 0)] * 24 + [clip("many", 1)] * 8 + [clip("few", 2)] * 2
+    weights = sampling_weights(clips, exponent)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[:24].sum() == pytest.approx(weights[24:32].sum())
+    assert weights[:32].sum() / weights[32:].sum() == pytest.approx(16.0**exponent)
 
 
 def test_a_pool_is_the_same_every_time_and_silent_past_each_end(tmp_path: Path) -> None:
