@@ -15,8 +15,8 @@ from realtime_ser_export.speech.audio_cache import AudioCache  # noqa: E402
 from realtime_ser_export.speech.batches import (  # noqa: E402
     BatchMaker,
     NoiseSpectra,
-    soft_target,
     sampling_weights,
+    soft_target,
 )
 from realtime_ser_export.speech.onnx_audio import OnnxEncoder  # noqa: E402
 from realtime_ser_export.speech.settings import AudioSettings, NetworkSettings  # noqa: E402
