@@ -117,7 +117,7 @@ def dropped_share(heard: Sequence[Heard]) -> float:
 
 
 def choose_gates(
-    folder: Path, recordings: Sequence[Recording], audio: AudioCache, keep: float = 0.95
+    folder: Path, recordings: Sequence[Recording], audio: AudioCache, keep: float = 0.98
 ) -> dict[str, float]:
     """The log probabilities, of the mean and of each token, under which to drop texts.
 
