@@ -23,6 +23,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from realtime_ser.models.host import keep_freed_memory
+
 from ..speech.batches import POOL_BATCHES
 from ..training.checkpoints import (
     Stateful,
@@ -31,7 +33,6 @@ from ..training.checkpoints import (
     save_atomically,
     save_progress,
 )
-from ..training.cpu import keep_freed_memory
 from ..training.optimisation import average_decay_at, learning_rate_at
 from ..training.prefetch import prefetched
 from .log_mel import Augmentation, FeatureCache

@@ -1,10 +1,11 @@
-"""Two habits of the host's libraries that made Whisper slow on a CPU, and how they are left off.
+"""Two habits of the host's libraries that make networks slow on a CPU, and how they are left off.
 
 glibc gives each large block back to the kernel as soon as it is freed. Whisper's encoder asks for
 the same ones in every layer (the attention of one layer of tiny is 54 MB), so that a run on the
-30-s window met 53,000 page faults. numpy's BLAS shares even the small product of the log-mel out
-among all cores, and those threads then spin, in case another follows, while CTranslate2 wants the
-cores. Each cost a run of 415 ms more than 50 ms on 2 quiet cores (benchmarks/NOTES.md).
+30-s window met 53,000 page faults; training is no different. numpy's BLAS shares even the small
+product of the log-mel out among all cores, and those threads then spin, in case another follows,
+while CTranslate2 wants the cores. Each cost a run of 415 ms more than 50 ms on 2 quiet cores
+(benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
