@@ -31,7 +31,6 @@ from ..graphs.spectrograms import (
 )
 from ..huggingface.masked_layers import Loudness
 from ..speech.front_end import mask_up_to
-from ..training.array_files import save_arrays
 from ..training.corpora import SAMPLE_RATE_HZ
 from ..training.features import open_encoders
 from .bars import bar
@@ -173,12 +172,7 @@ def frames_of(encoder: FrameEncoder, sounds: Waves, cache: Path | None) -> Seque
     if cache is None:
         return _computed(encoder, sounds)
     key = hashlib.sha256(f"{encoder.digest} {digest_of(sounds)}".encode()).hexdigest()[:16]
-    path = cache / f"frames-{key}.npz"
-    if not path.is_file():
-        made = _computed(encoder, sounds)
-        save_arrays(path, vectors=made.vectors, offsets=made.offsets)
-    with np.load(path, allow_pickle=False) as arrays:
-        return Sequences(arrays["vectors"], arrays["offsets"])
+    return Sequences.kept(cache / f"frames-{key}.npz", lambda: _computed(encoder, sounds))
 
 
 def _computed(encoder: FrameEncoder, sounds: Waves) -> Sequences:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..training.array_files import save_arrays
 from ..training.corpora import SAMPLE_RATE_HZ
 from .bars import bar
 from .frozen import Waves, digest_of
@@ -90,12 +89,9 @@ def mel_picture(waveform: Waveform) -> NDArray[np.float32]:
 def mel_pictures(sounds: Waves, cache: Path) -> Sequences:
     """Those of n clips, as sequences of columns of 128; computed once and read from `cache`."""
     key = hashlib.sha256(digest_of(sounds).encode()).hexdigest()[:16]
-    path = cache / f"pictures-{key}.npz"
-    if not path.is_file():
-        parts = [
-            mel_picture(sounds[index]).T for index in bar(range(len(sounds)), "mel", brief=True)
-        ]
-        made = Sequences.of(parts, MEL_ROWS)
-        save_arrays(path, vectors=made.vectors, offsets=made.offsets)
-    with np.load(path, allow_pickle=False) as arrays:
-        return Sequences(arrays["vectors"], arrays["offsets"])
+
+    def made() -> Sequences:
+        places = bar(range(len(sounds)), "mel", brief=True)
+        return Sequences.of([mel_picture(sounds[index]).T for index in places], MEL_ROWS)
+
+    return Sequences.kept(cache / f"pictures-{key}.npz", made)

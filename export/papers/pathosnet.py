@@ -7,13 +7,16 @@ time; 128 channels for words, 256 for acoustic frames; concatenated, one linear 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from ..training.array_files import save_arrays
 
 Floats = NDArray[np.float32]
 
@@ -148,6 +151,15 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
         empty = np.zeros((0, width), np.float32)
         return Sequences(np.concatenate([empty, *parts]).astype(np.float32), offsets)
+
+    @staticmethod
+    def kept(path: Path, make: Callable[[], Sequences]) -> Sequences:
+        """Those of an .npz; made and written there where it is missing."""
+        if not path.is_file():
+            made = make()
+            save_arrays(path, vectors=made.vectors, offsets=made.offsets)
+        with np.load(path, allow_pickle=False) as arrays:
+            return Sequences(arrays["vectors"], arrays["offsets"])
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..graphs.spectrograms import cosine_transform
 from ..training.corpora import SAMPLE_RATE_HZ
 
 LOWEST_HZ, HIGHEST_HZ = 80.0, 700.0
@@ -125,9 +126,7 @@ def _places(batch: int, frames: int, rules: Acting, rng: np.random.Generator) ->
 
 def smoothing(bands: int) -> Tensor:
     """The matrix float32 [bands, bands] that keeps the slow part of a spectrum; symmetric."""
-    place = (np.arange(bands) + 0.5) * np.pi / bands
-    terms = np.cos(np.outer(np.arange(bands), place)) * np.sqrt(2 / bands)
-    terms[0] /= np.sqrt(2)
+    terms = cosine_transform(bands)
     kept = np.clip(_SMOOTH_TERMS + 3 - np.arange(bands), 0, 6) / 6  # without a hard edge
     return torch.from_numpy((terms.T * kept) @ terms).float()
 

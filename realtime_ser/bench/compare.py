@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime_ser.bench.report import name_of, server_name, table
+from realtime_ser.bench.report import input_size, name_of, server_name, table
 from realtime_ser.bench.statistics import Ratio, ratio
 
 _NOTICEABLE_MS = 2.0
@@ -134,7 +134,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, list[float]]]:
                 yield name_of(row, result["settings"]), measure, values
         elif result["kind"] == "encoders":
             for each in row["times"]:
-                size = f"{each['audio_s']:g} s" if each["audio_s"] else f"{each['tokens']} tokens"
+                size = input_size(each)
                 yield f"{row['model']}, {size} x {each['batch']}", "run", each["all_ms"]
         elif result["kind"] == "peers":
             yield row["system"], row["what"], row["ms"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime_ser.bench.report import name_of, server_name
+from realtime_ser.bench.report import input_size, name_of, server_name
 from realtime_ser.errors import ConfigError
 
 Result = Mapping[str, Any]
@@ -111,7 +111,7 @@ def _encoders(figure: Any, result: Result) -> None:
                 batches,
                 [each["ms"] / each["batch"] for each in times],
                 marker="o",
-                label=f"{row['model']}, {_size(times[0])}",
+                label=f"{row['model']}, {input_size(times[0])}",
             )
         axes.set(xlabel="batch", ylabel="ms an utterance", xscale="log", yscale="log")
         _plain_ticks(axes.xaxis, sorted(sizes))
@@ -122,10 +122,6 @@ def _of_one_length(times: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]
     """Those of the length that batches were made of, one at a time included."""
     length = next(each["audio_s"] for each in times if each["batch"] > 1)
     return [each for each in times if each["audio_s"] == length]
-
-
-def _size(time: Mapping[str, Any]) -> str:
-    return f"{time['audio_s']:g} s" if time["audio_s"] else f"{time['tokens']} tokens"
 
 
 def _peers(figure: Any, result: Result) -> None:

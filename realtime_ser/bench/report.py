@@ -162,6 +162,11 @@ def knee(row: Mapping[str, Any]) -> str:
     return f"{row['clients']}{' or more' if row['reached_most'] else ''}"
 
 
+def input_size(time: Mapping[str, Any]) -> str:
+    """What one measured time of an encoder was given."""
+    return f"{time['audio_s']:g} s" if time["audio_s"] else f"{time['tokens']} tokens"
+
+
 def _told(value: float | None, form: str, otherwise: str = "") -> str:
     return otherwise if value is None else format(value, form)
 
@@ -211,7 +216,7 @@ def _encoders(result: Result) -> Iterator[str]:
                 [
                     row["model"],
                     f"{row['parameters'] / 1e6:.2f} M" if row["parameters"] else "not said",
-                    f"{each['audio_s']:g} s" if each["audio_s"] else f"{each['tokens']} tokens",
+                    input_size(each),
                     str(each["batch"]),
                     _ms(each["ms"]),
                     _ms(each["p95_ms"]),
