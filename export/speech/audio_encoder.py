@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .depthwise import DepthwiseConvolution
 from .front_end import BANDS, FrontEnd, mask_up_to
 from .settings import NetworkSettings
 
@@ -113,7 +114,7 @@ class SelfAttention(nn.Module):
         batch, _, width = x.shape
         parts = self.query_key_value(self.norm(x))
         parts = parts.reshape(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = parts[0], parts[1], parts[2]
+        query, key, value = parts.unbind(0)
         scores = torch.matmul(query * self.scale, key.transpose(2, 3)) + blocked[:, None, None, :]
         mixed = torch.matmul(scores.softmax(-1), value)
         out: Tensor = self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, -1, width)))
@@ -137,8 +138,14 @@ class ConvolutionModule(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         gated = functional.glu(self.gate(self.norm(x)), -1) * mask
-        mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
+        mixed = self._over_time(gated)
         out: Tensor = self.dropout(self.out(functional.silu(self.inner_norm(mixed))))
+        return out
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        if self.training:  # the same convolution, cheaper; what is exported is the plain one
+            return DepthwiseConvolution.apply(x, self.depthwise.weight, self.depthwise.bias)
+        out: Tensor = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
         return out
 
 
@@ -153,10 +160,10 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, mask: Tensor, blocked: Tensor) -> Tensor:
-        x = x + 0.5 * self.before(x)
+        x = torch.add(x, self.before(x), alpha=0.5)
         x = x + self.attention(x, blocked)
         x = x + self.convolution(x, mask)
-        x = x + 0.5 * self.after(x)
+        x = torch.add(x, self.after(x), alpha=0.5)
         out: Tensor = self.norm(x)
         return out
 
