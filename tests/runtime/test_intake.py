@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -108,10 +107,10 @@ def test_what_waits_is_judged_together_and_as_much_of_it_as_makes_a_piece() -> N
 
 
 def test_rounds_for_many_streams_leave_time_for_others_to_come() -> None:
-    begun_s: list[float] = []
+    judged_s: list[float] = []
 
     def judge(asked: Sequence[tuple[Any, Frames]]) -> list[list[Judgement]]:
-        begun_s.append(time.monotonic())
+        judged_s.append(time.monotonic())
         return judge_each(asked)
 
     async def scenario(live: list[LiveStream], _: list[Stream]) -> None:
@@ -119,10 +118,12 @@ def test_rounds_for_many_streams_leave_time_for_others_to_come() -> None:
         for number in range(20):
             await live[number % 2].feed(AudioBlock(audio("."), 16000))
 
+    started_s = time.monotonic()
     run(scenario, judge, GatedAnalyzer(), streams=2)
-    assert len(begun_s) == 20
-    # a bound from below: a busy machine only makes it more
-    assert min(later - earlier for earlier, later in itertools.pairwise(begun_s)) >= 0.0099
+    assert len(judged_s) == 20
+    # Bounds from below, from a moment before the first: a busy machine only makes it more. Between
+    # two rounds it may look less, where the first of them was held up on its way to the judge.
+    assert all(at_s - started_s >= 0.0099 * rounds for rounds, at_s in enumerate(judged_s))
 
 
 def test_a_stream_with_too_many_utterances_waiting_is_left_alone_until_one_is_told() -> None:
