@@ -199,6 +199,17 @@ class AudioEncoder(nn.Module):
         self.classify = nn.Linear(config.embedding, config.labels)
         self.dropout = nn.Dropout(2 * config.dropout)
 
+    def matrices_and_others(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters for Muon, the matrices from hidden layer to hidden layer, and for AdamW."""
+        hidden = {
+            parameter
+            for part in (self.stem.project, *self.blocks)
+            for parameter in part.parameters()
+            if parameter.ndim == 2
+        }
+        parameters = list(self.parameters())
+        return [p for p in parameters if p in hidden], [p for p in parameters if p not in hidden]
+
     def encode(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Features [batch, BANDS, frames] -> logits [batch, labels], embedding [batch, d]."""
         x, valid = self.stem(features, frames)

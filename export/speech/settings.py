@@ -75,6 +75,7 @@ class AudioSettings:
     """How long, how fast and on what; `steps` and `evaluate_every` count optimiser steps.
 
     Attributes:
+        matrix_rate_factor: the weight matrices, which Muon trains, learn so much faster.
         decay_share: last part of the steps, in which the learning rate falls to 0.
         average_decay: of the moving average of the weights, which is what is served.
         corpus_exponent: a corpus of n clips is drawn in proportion to n to this power: 1 drowns
@@ -87,6 +88,7 @@ class AudioSettings:
     steps: int = 5000
     batch_size: int = 32
     learning_rate: float = 1.2e-3
+    matrix_rate_factor: float = 1.5
     weight_decay: float = 0.03
     warmup_steps: int = 300
     decay_share: float = 0.35

@@ -27,6 +27,7 @@ from ..training.checkpoints import (
 )
 from ..training.context import Progress
 from ..training.cpu import prepare_cpu
+from ..training.muon import Muon
 from ..training.optimisation import average_decay_at, learning_rate_at, masked_cross_entropy
 from .audio_encoder import AudioEncoder
 from .augment import Disguise
@@ -48,9 +49,10 @@ class Trainer:
         self.average = AudioEncoder(settings.network)
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval()
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), weight_decay=settings.weight_decay, fused=True
-        )
+        matrices, others = self.model.matrices_and_others()
+        decay = settings.weight_decay
+        self.muon = Muon(matrices, weight_decay=decay)
+        self.adamw = torch.optim.AdamW(others, weight_decay=decay, fused=True)
         self.step = 0
         self.seconds = 0.0
         self.best = -math.inf
@@ -61,17 +63,19 @@ class Trainer:
         # Seeded by the step, so that a resumed run draws what an uninterrupted one would.
         torch.manual_seed(self.seed * 1_000_003 + self.step)
         self.model.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.settings)
+        rate = learning_rate_at(self.step, self.settings)
+        self.adamw.param_groups[0]["lr"] = rate
+        self.muon.param_groups[0]["lr"] = rate * self.settings.matrix_rate_factor
         with torch.no_grad():
             features = self.disguise.features(
                 self.model.front_end, batch.power, batch.frames, batch.noise
             )
         loss = self._loss(features, batch)
-        self.optimiser.zero_grad()
+        self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
-        self.optimiser.step()
+        self.muon.step()
+        self.adamw.step()
         self.step += 1
         self._update_average()
         self.losses.append(loss.item())
@@ -107,7 +111,8 @@ class Trainer:
         return {
             "model": self.model,
             "average": self.average,
-            "optimiser": self.optimiser,
+            "muon": self.muon,
+            "adamw": self.adamw,
         }
 
     def save(self) -> None:
