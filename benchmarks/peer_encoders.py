@@ -19,7 +19,7 @@ from benchmarks.peer_systems import OURS, version
 from realtime_ser.models.ort import thread_count
 from realtime_ser.types import SAMPLE_RATE_HZ
 
-WHAT = "HuBERT base, random weights, 3 s"
+MODEL = "HuBERT base, random weights, 3 s"
 FLOAT32, INT8 = "float32", "int8-dynamic"
 _SECONDS = 3
 _ERROR = 1e-3
@@ -62,7 +62,7 @@ def measure_encoders(hubert: Path, runs: int) -> tuple[list[dict[str, Any]], lis
             started_s = time.perf_counter()
             run()
             times[name].append(round((time.perf_counter() - started_s) * 1000, 1))
-    return [{"system": name, "what": WHAT, "ms": ms} for name, ms in times.items()], absent
+    return [{"system": name, "model": MODEL, "ms": ms} for name, ms in times.items()], absent
 
 
 def _ours(folder: Path, waveform: Answer, threads: int) -> Run:

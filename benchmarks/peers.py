@@ -95,9 +95,8 @@ def measure_text(
                 if event == SHOWN and model == RANDOM_TINY:
                     continue
                 ms = [round(value, 1) for value in values]
-                what = f"end of speech → {event}, {model}"
-                rows.append({"system": name, "what": what, "ms": ms})
-                print(f"{name}: {what}: {ms}", file=sys.stderr, flush=True)
+                rows.append({"system": name, "model": model, "event": event, "ms": ms})
+                print(f"{name}, {model}, {event}: {ms}", file=sys.stderr, flush=True)
             if not any(waits.values()):
                 why = f"no answer to any of {sentences} sentences"
                 absent.append({"system": f"{system}, {model}", "why": why})
@@ -136,18 +135,12 @@ def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _ours(rows: list[dict[str, Any]], row: dict[str, Any]) -> dict[str, Any] | None:
     """Our row of the model that `row` is of: the first of ours."""
-    same = (each for each in rows if _model(each) == _model(row))
+    same = (each for each in rows if each["model"] == row["model"])
     return next((each for each in same if each["system"].startswith(OURS)), None)
 
 
-def _model(row: dict[str, Any]) -> str:
-    what: str = row["what"]
-    return what.rsplit(", ", 1)[-1]
-
-
 def _times(mine: dict[str, Any] | None, row: dict[str, Any]) -> dict[str, float] | None:
-    event = row["what"].split(", ")[0].rsplit("→ ", 1)
-    if mine is None or mine is row or (len(event) == 2 and event[1] not in _FINAL):
+    if mine is None or mine is row or row.get("event", TEXT) not in _FINAL:
         return None
     found = ratio(mine["ms"], row["ms"])
     return {"value": found.value, "low": found.low, "high": found.high} if found else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import overhead
+from benchmarks.peer_systems import TEXT
 from benchmarks.targets import target_table
 from realtime_ser.bench.report import capacity_rows, name_of, server_name, table
 from realtime_ser.bench.results import read_results
@@ -63,12 +64,11 @@ def peer_figures(results: list[dict[str, Any]]) -> str:
             found, times = summary(row["ms"]), row["times_ours"]
             if found is None:
                 continue
-            what, _, model = row["what"].rpartition(", ")
-            said = what.removeprefix("end of speech → ")
+            event = row.get("event", TEXT)
             rows.append(
                 [
-                    f"{row['system']}{'' if said == 'text' else f', {said}'}",
-                    model,
+                    row["system"] if event == TEXT else f"{row['system']}, {event}",
+                    row["model"],
                     str(len(row["ms"])),
                     f"{found['p50']:.0f}",
                     f"{found['p95']:.0f}",

@@ -130,10 +130,10 @@ def _beside_others(peers: Sequence[Result]) -> Iterator[Target]:
         said, values = [], []
         for result in peers:
             for row in result["rows"]:
-                name, what = row["system"].rsplit(" ", 1)[0], row["what"]
-                if name == system and f"→ {event}," in what and row["times_ours"]:
+                name = row["system"].rsplit(" ", 1)[0]
+                if name == system and row.get("event") == event and row["times_ours"]:
                     values.append(row["times_ours"]["value"])
-                    said.append(f"{values[-1]:.1f} ({what.rsplit(', ', 1)[-1]})")
+                    said.append(f"{values[-1]:.1f} ({row['model']})")
         yield Target(
             f"end of speech → text: {system} ≥ 3 times ours",
             ", ".join(said),

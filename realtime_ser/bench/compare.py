@@ -137,7 +137,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, list[float]]]:
                 size = input_size(each)
                 yield f"{row['model']}, {size} x {each['batch']}", "run", each["all_ms"]
         elif result["kind"] == "peers":
-            yield row["system"], row["what"], row["ms"]
+            yield f"{row['system']}, {row['model']}", row.get("event", "run"), row["ms"]
         else:
             server = server_name(row, result["settings"])
             for step in row["steps"]:

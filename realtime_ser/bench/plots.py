@@ -127,34 +127,24 @@ def _of_one_length(times: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]
 def _peers(figure: Any, result: Result) -> None:
     """Every wait as a point, medians as lines; a panel for each model."""
     rows = [row for row in result["rows"] if row["ms"]]
-    models = list(dict.fromkeys(_model(row) for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
     figure.set_size_inches(9, 1.2 + 0.32 * len(rows) + 0.5 * len(models))
-    counts = [sum(_model(row) == model for row in rows) for model in models]
+    counts = [sum(row["model"] == model for row in rows) for model in models]
     panels = figure.subplots(len(models), 1, height_ratios=counts, sharex=True, squeeze=False)
     for axes, model in zip(panels[:, 0], models, strict=True):
         names = []
-        for place, row in enumerate(row for row in rows if _model(row) == model):
+        for place, row in enumerate(row for row in rows if row["model"] == model):
             axes.plot(row["ms"], [place] * len(row["ms"]), "o", alpha=0.4, color=f"C{place}")
             middle = float(np.median(row["ms"]))
             axes.plot(middle, place, "|", markersize=18, markeredgewidth=2, color=f"C{place}")
-            what = row["what"].removesuffix(model).removesuffix(", ")
-            names.append(f"{row['system']}, {what.removeprefix(_SINCE)}".removesuffix(", "))
+            names.append(", ".join([row["system"], *([row["event"]] if "event" in row else [])]))
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(model, fontsize=9, loc="left")
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)
-    since = "ms" if all(_model(row) == row["what"] for row in rows) else f"ms, {_SINCE}..."
-    panels[-1, 0].set_xlabel(since)
-
-
-_SINCE = "end of speech → "
-
-
-def _model(row: Mapping[str, Any]) -> str:
-    """What was run; waits have `end of speech → ...` before it."""
-    what: str = row["what"]
-    return what.rsplit(", ", 1)[-1] if what.startswith(_SINCE) else what
+    waits = any("event" in row for row in rows)
+    panels[-1, 0].set_xlabel("ms, end of speech → ..." if waits else "ms")
 
 
 def _plain_ticks(axis: Any, places: Sequence[float] | None = None) -> None:

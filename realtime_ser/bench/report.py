@@ -266,7 +266,7 @@ def _steadiness(found: Result) -> Iterator[str]:
 
 
 def _peers(result: Result) -> Iterator[str]:
-    rows: Table = [["system", "what", "n", *QUANTILES, "times ours"]]
+    rows: Table = [["system", "model", "end of speech →", "n", *QUANTILES, "times ours"]]
     for row in result["rows"]:
         found = summary(row["ms"])
         if found:
@@ -274,9 +274,8 @@ def _peers(result: Result) -> Iterator[str]:
             said = ""
             if times is not None:
                 said = f"{times['value']:.1f} ({times['low']:.1f} to {times['high']:.1f})"
-            rows.append(
-                [row["system"], row["what"], str(len(row["ms"])), *map(_ms, found.values()), said]
-            )
+            place = [row["system"], row["model"], row.get("event", "")]
+            rows.append([*place, str(len(row["ms"])), *map(_ms, found.values()), said])
     yield table(rows)
     if "threads" in result:
         yield (

@@ -178,11 +178,11 @@ def encoder_result(batches: tuple[int, ...]) -> dict[str, Any]:
 
 def peers_result() -> dict[str, Any]:
     rows = [
-        {"system": "ours", "what": "end of speech → text, mini", "ms": [500.0, 510.0],
+        {"system": "ours", "model": "mini", "event": "text", "ms": [500.0, 510.0],
          "times_ours": None},
-        {"system": "other 1.0", "what": "end of speech → text, mini", "ms": [1500.0, 1600.0],
+        {"system": "other 1.0", "model": "mini", "event": "text", "ms": [1500.0, 1600.0],
          "times_ours": {"value": 3.1, "low": 2.9, "high": 3.2}},
-        {"system": "ours", "what": "HuBERT base, 3 s", "ms": [300.0], "times_ours": None},
+        {"system": "ours", "model": "HuBERT base, 3 s", "ms": [300.0], "times_ours": None},
     ]  # fmt: skip
     absent = [{"system": "third", "why": "no wheel"}]
     return new_result("peers", Settings(), threads=2, rows=rows, not_run=absent)
