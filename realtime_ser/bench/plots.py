@@ -157,6 +157,7 @@ def _plain_ticks(axis: Any, places: Sequence[float] | None = None) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(labelsize=8)  # four digits beside four others
 
 
 _MOST_TICKS = 9
