@@ -26,7 +26,7 @@ _FRAMES_PER_SECOND = 100.0
 def mix_power(power: Tensor, other: Tensor, frames: Tensor, ratio_db: Tensor) -> Tensor:
     """Power with another sound's, whose mean lies `ratio_db` below its own: [batch, time, bins].
 
-    ratio_db float32 [batch]; infinite where nothing is to be added.
+    ratio_db float32 [batch].
     """
     mask = mask_up_to(frames, power[:, :, 0])[:, :, None]
     own = (power * mask).sum((1, 2))
@@ -75,25 +75,27 @@ class Disguise:
         batch, and some of a room.
         """
         settings, batch = self.settings, len(frames)
-        babble_db = sometimes(settings.babble_probability, settings.babble_ratio_db, batch)
-        power = mix_power(power, power[torch.randperm(batch)], frames, babble_db)
-        inside = torch.nonzero(torch.rand(batch) < settings.room_probability)[:, 0]
-        if len(inside):
-            seconds = torch.empty(len(inside)).uniform_(*settings.room_seconds)
-            ratio_db = torch.empty(len(inside)).uniform_(*settings.direct_to_room_db)
-            power[inside] = reverberate(power[inside], seconds, ratio_db)
-        noise_db = sometimes(settings.noise_probability, settings.noise_ratio_db, batch)
-        power = mix_power(power, noise, frames, noise_db)
+        power = power.clone()
+        who = some_of(batch, settings.babble_probability)
+        ratio_db = torch.empty(len(who)).uniform_(*settings.babble_ratio_db)
+        other = power[torch.randperm(batch)[who]]
+        power[who] = mix_power(power[who], other, frames[who], ratio_db)
+        who = some_of(batch, settings.room_probability)
+        seconds = torch.empty(len(who)).uniform_(*settings.room_seconds)
+        direct_to_room_db = torch.empty(len(who)).uniform_(*settings.direct_to_room_db)
+        power[who] = reverberate(power[who], seconds, direct_to_room_db)
+        who = some_of(batch, settings.noise_probability)
+        ratio_db = torch.empty(len(who)).uniform_(*settings.noise_ratio_db)
+        power[who] = mix_power(power[who], noise[who], frames[who], ratio_db)
         bands = warped_bands(power, settings.voice_probability)
         bands = bands * random_equaliser(batch, settings)[:, :, None]
         floor = 10 ** torch.empty(batch, 1, 1).uniform_(*settings.floor_exponents)
         return spec_augment(front_end.features(bands, frames, floor), frames)
 
 
-def sometimes(probability: float, range_db: tuple[float, float], batch: int) -> Tensor:
-    """Ratios in dB, float32 [batch]; infinite for those that are left alone."""
-    drawn = torch.empty(batch).uniform_(*range_db)
-    return torch.where(torch.rand(batch) < probability, drawn, torch.inf)
+def some_of(batch: int, probability: float) -> Tensor:
+    """Each of a batch with `probability`: int64 [those]. What happens to few is done to few."""
+    return torch.nonzero(torch.rand(batch) < probability)[:, 0]
 
 
 def random_equaliser(batch: int, settings: SoundSettings) -> Tensor:
