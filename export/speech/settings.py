@@ -83,6 +83,8 @@ class AudioSettings:
         vote_weight: share of the listeners' votes in the answer to learn, where there are any.
         silent_share: of each batch that is no speech at all.
         computed_noises: how many sounds without a voice are made up.
+        patience: evaluations without a better one after which training stops early; 0 for never.
+            The rate has then not fallen, and what it would have brought is missed.
     """
 
     steps: int = 5000
@@ -100,6 +102,7 @@ class AudioSettings:
     silent_share: float = 0.0625
     computed_noises: int = 150
     evaluate_every: int = 320
+    patience: int = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
     views: ViewSettings = field(default_factory=ViewSettings)
     sound: SoundSettings = field(default_factory=SoundSettings)
@@ -107,5 +110,7 @@ class AudioSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.evaluate_every < 1:
             raise ExportError("steps and evaluate_every are 1 or more")
+        if self.patience < 0:
+            raise ExportError("patience is 0 or more")
         if self.batch_size < 2 or not 0 <= self.silent_share < 1:
             raise ExportError("a batch has 2 views or more, and not all of them silent")

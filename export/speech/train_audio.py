@@ -28,12 +28,18 @@ from ..training.checkpoints import (
 from ..training.context import Progress
 from ..training.cpu import prepare_cpu
 from ..training.muon import Muon
-from ..training.optimisation import average_decay_at, learning_rate_at, masked_cross_entropy
+from ..training.optimisation import (
+    average_decay_at,
+    has_stalled,
+    learning_rate_at,
+    masked_cross_entropy,
+)
 from .audio_encoder import AudioEncoder
 from .augment import Disguise
 from .batches import POOL_BATCHES, Batch, BatchMaker
 from .settings import AudioSettings, NetworkSettings
 
+_COUNTERS = ("step", "seconds", "best", "best_step")
 Score = Callable[[AudioEncoder], tuple[float, dict[str, float]]]
 """How good a network is on dev: the figure to choose by, and others worth telling."""
 
@@ -55,7 +61,7 @@ class Trainer:
         self.adamw = torch.optim.AdamW(others, weight_decay=decay, fused=True)
         self.step = 0
         self.seconds = 0.0
-        self.best = -math.inf
+        self.best, self.best_step = -math.inf, 0
         self.losses: list[float] = []
 
     def train_step(self, batch: Batch) -> None:
@@ -117,7 +123,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write `last.pt`, whole or not at all."""
-        counters = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        counters = {name: getattr(self, name) for name in _COUNTERS}
         save_progress(self.folder / "last.pt", self._parts(), counters)
 
     def restore(self) -> bool:
@@ -125,14 +131,15 @@ class Trainer:
         counters = restore_progress(self.folder / "last.pt", self._parts())
         if counters is None:
             return False
-        self.step, self.seconds, self.best = (counters[n] for n in ("step", "seconds", "best"))
+        for name in _COUNTERS:
+            setattr(self, name, counters[name])
         return True
 
     def keep_if_best(self, score: float) -> bool:
         """Write the averaged weights to `best.pt` if no earlier score on dev was higher."""
         if score <= self.best:
             return False
-        self.best = score
+        self.best, self.best_step = score, self.step
         state = {
             "encoder": self.average.settings.as_dict(),
             "weights": self.average.state_dict(),
@@ -174,7 +181,9 @@ def fit(
     if resume:
         trainer.restore()
     started = time.monotonic() - trainer.seconds
-    while trainer.step < settings.steps:
+    while trainer.step < settings.steps and not has_stalled(
+        trainer.step, trainer.best_step, settings
+    ):
         for batch in maker.pool(trainer.step // POOL_BATCHES):
             trainer.train_step(batch)
         trainer.seconds = time.monotonic() - started

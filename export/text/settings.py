@@ -61,6 +61,7 @@ class TextSettings:
         boosted: these corpora `boost` times as often: small, and what targets are set for.
         max_tokens: of a text in training.
         spoken_share: of the texts that are shown without punctuation.
+        patience: evaluations without a better one after which training stops early; 0 for never.
         own_weight, affect_weight: of the losses beside that of the seven emotions.
     """
 
@@ -84,6 +85,7 @@ class TextSettings:
     own_weight: float = 1.0
     affect_weight: float = 1.0
     evaluate_every: int = 500
+    patience: int = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def __post_init__(self) -> None:

@@ -29,7 +29,12 @@ from torch import Tensor, nn
 
 from ..training.checkpoints import Stateful, restore_progress, save_atomically, save_progress
 from ..training.context import Progress
-from ..training.optimisation import average_decay_at, learning_rate_at, masked_cross_entropy
+from ..training.optimisation import (
+    average_decay_at,
+    has_stalled,
+    learning_rate_at,
+    masked_cross_entropy,
+)
 from .batches import (
     Batch,
     Encoded,
@@ -47,6 +52,7 @@ Score = Callable[[TextEncoder], tuple[float, Mapping[str, float]]]
 """How good a network is on dev: one number to choose by, and figures to tell."""
 
 _LARGEST_GRADIENT = 1.0
+_COUNTERS = ("step", "seconds", "best", "best_step")
 # A rare token moves by about rate / sqrt(1 - beta2) each time it is seen: with the usual 0.999 by
 # thirty times the learning rate, which learns its rows by heart.
 _BETAS = (0.9, 0.98)
@@ -117,7 +123,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             groups, betas=_BETAS, weight_decay=settings.weight_decay, fused=True
         )
-        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.step, self.seconds, self.best, self.best_step = 0, 0.0, -math.inf, 0
 
     def train_step(self, batch: Batch, losses: Losses, seed: int) -> float:
         """One optimiser step; returns the loss."""
@@ -144,20 +150,21 @@ class Trainer:
 
     def save(self) -> None:
         """Write `last.pt`, whole or not at all."""
-        counters = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        counters = {name: getattr(self, name) for name in _COUNTERS}
         save_progress(self.folder / "last.pt", self._parts(), counters)
 
     def restore(self) -> None:
         """Continue from `last.pt` if it is there."""
         counters = restore_progress(self.folder / "last.pt", self._parts())
         if counters is not None:
-            self.step, self.seconds, self.best = (counters[n] for n in ("step", "seconds", "best"))
+            for name in _COUNTERS:
+                setattr(self, name, counters[name])
 
     def keep_if_best(self, score: float) -> bool:
         """Write the averaged weights to `best.pt` if no earlier score on dev was higher."""
         if score <= self.best:
             return False
-        self.best = score
+        self.best, self.best_step = score, self.step
         save_network(self.average, self.folder / "best.pt", step=self.step, dev_score=score)
         return True
 
@@ -195,7 +202,9 @@ def fit(
     )
     started = time.monotonic() - trainer.seconds
     recent: list[float] = []
-    while trainer.step < settings.steps:
+    while trainer.step < settings.steps and not has_stalled(
+        trainer.step, trainer.best_step, settings
+    ):
         recent.append(trainer.train_step(next(stream), losses, seed))
         trainer.seconds = time.monotonic() - started
         rate = trainer.step * settings.batch_size / trainer.seconds

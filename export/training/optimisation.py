@@ -32,6 +32,20 @@ def learning_rate_at(step: int, schedule: Schedule) -> float:
     return schedule.learning_rate * warm * cool
 
 
+class Patience(Protocol):
+    """Settings of a loop that may stop `patience` evaluations after the best; 0 for never."""
+
+    @property
+    def patience(self) -> int: ...
+    @property
+    def evaluate_every(self) -> int: ...
+
+
+def has_stalled(step: int, best_step: int, settings: Patience) -> bool:
+    """Whether nothing better came for so long that training is to stop."""
+    return 0 < settings.patience * settings.evaluate_every <= step - best_step
+
+
 def average_decay_at(step: int, decay: float) -> float:
     """Of the moving average of weights: the first steps count less, or it would start at noise."""
     return min(decay, (1 + step) / (10 + step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,24 @@ def test_a_resumed_run_continues(tmp_path: Path) -> None:
     model, training = load_best(tmp_path / "parts")
     assert not model.training
     assert training["total_steps"] == 16
+
+
+def test_it_stops_when_nothing_better_comes_and_does_not_go_on_when_resumed(tmp_path: Path) -> None:
+    """The first evaluation is the best: after two more it ends, at step 24 of 80."""
+    chosen = replace(settings(80), patience=2)
+    for _ in range(2):
+        fit(
+            maker(tmp_path / "cache"),
+            lambda _: (0.5, {}),
+            chosen,
+            tmp_path / "run",
+            seed=1,
+            threads=1,
+            resume=True,
+            progress=Progress("audio", tmp_path / "run"),
+        )
+        _, training = load_best(tmp_path / "run")
+        assert (training["step"], training["total_steps"]) == (8, 24)
 
 
 def test_what_is_left_is_half_as_large_and_answers_as_the_network(tmp_path: Path) -> None:
