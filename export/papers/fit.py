@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ Inputs = Callable[[Indices], tuple[Tensor, ...]]
 
 OPTIMISERS = ("adam", "adamw", "rmsprop")
 _SORTED_BATCHES = 8
+_LENGTH = ("epochs", "patience")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def fit(
     """Train the network and leave it with the weights of the epoch that was best on dev.
 
     Goes on where it was stopped: `folder` holds last.pt and best.pt, written after every epoch.
+    What was begun there with other settings is begun again.
 
     Args:
         inputs: see `Inputs`.
@@ -89,6 +92,7 @@ def fit(
             of a batch are then about as long as each other.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _forget_others(folder, settings)
     prepare_cpu(torch.get_num_threads())
     learnt = [weight for weight in network.parameters() if weight.requires_grad]
     if not learnt:
@@ -123,6 +127,15 @@ def fit(
         save_progress(folder / "last.pt", parts, {"epoch": epoch, "best": best, "at": at})
     network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
     network.eval()
+
+
+def _forget_others(folder: Path, settings: FitSettings) -> None:
+    """Leave nothing to go on with that was trained otherwise than only shorter."""
+    same = {name: value for name, value in asdict(settings).items() if name not in _LENGTH}
+    path, wanted = folder / "settings.json", json.dumps(same, indent=1)
+    if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+        (folder / "last.pt").unlink(missing_ok=True)
+        path.write_text(wanted, encoding="utf-8")
 
 
 def predict(

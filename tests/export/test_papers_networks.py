@@ -175,6 +175,21 @@ def test_a_stopped_training_ends_as_an_unstopped_one(tmp_path: Path) -> None:
     assert np.array_equal(whole, stopped)
 
 
+def test_what_was_trained_otherwise_is_not_gone_on_with(tmp_path: Path) -> None:
+    points, labels = separable(30)
+    every = np.arange(30)
+
+    def trained(folder: Path, *rates: float) -> np.ndarray:
+        for rate in rates:
+            torch.manual_seed(5)
+            network = FrozenHead(3, 3)
+            settings = FitSettings(3, 8, rate)
+            fit(network, rows_of(points), labels, every, every, settings, folder, "test")
+        return np.concatenate([p.detach().numpy().ravel() for p in network.parameters()])
+
+    assert np.array_equal(trained(tmp_path / "a", 0.02), trained(tmp_path / "b", 1e-4, 0.02))
+
+
 def test_patience_ends_it(tmp_path: Path) -> None:
     points, labels = separable(30)
     every = np.arange(30)
