@@ -1,4 +1,4 @@
-"""The bundle that ships with the package."""
+"""The bundles that ship with the package."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from realtime_ser.types import Analysis, AnalysisJob, JobKind, Samples, Transcri
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return load_bundle("default")
+@pytest.fixture(scope="module", params=("default", "permissive"))
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return load_bundle(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def analyzer(bundle: Bundle) -> BundleAnalyzer:
 
 
 def test_it_is_what_the_issue_asks_for(bundle: Bundle) -> None:
-    assert packaged_bundles() == ("default",)
+    assert packaged_bundles() == ("default", "permissive")
     assert bundle.description.labels == LABELS
     assert sum(record.bytes for record in bundle.description.files.values()) <= 12_000_000
     assert all(metric.protocol for metric in bundle.description.metrics)

@@ -1,4 +1,4 @@
-"""The committed default bundle holds what its `bundle.json` says. Needs no torch."""
+"""The committed bundles hold what their `bundle.json` says. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ import pytest
 
 import realtime_ser
 
-BUNDLE = Path(realtime_ser.__file__).parent / "models" / "default"
+MODELS = Path(realtime_ser.__file__).parent / "models"
+
+
+@pytest.fixture(scope="module", params=("default", "permissive"))
+def folder(request: pytest.FixtureRequest) -> Path:
+    return MODELS / str(request.param)
 
 
 @pytest.fixture(scope="module")
-def described() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((BUNDLE / "bundle.json").read_text(encoding="utf-8"))
+def described(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -26,16 +31,16 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_every_file_has_its_hash(described: dict[str, Any]) -> None:
+def test_every_file_has_its_hash(folder: Path, described: dict[str, Any]) -> None:
     assert set(described["files"]) == {
         *("audio/model.onnx", "text/model.onnx", "text/tokenizer.json", "fusion/model.onnx"),
         *("golden.npz", "MODEL_CARD.md"),
     }
     for file, record in described["files"].items():
-        assert sha256(BUNDLE / file) == record["sha256"], file
-        assert (BUNDLE / file).stat().st_size == record["bytes"], file
-    digest = (BUNDLE / "bundle.json.sha256").read_text(encoding="utf-8")
-    assert digest == f"{sha256(BUNDLE / 'bundle.json')}  bundle.json\n"
+        assert sha256(folder / file) == record["sha256"], file
+        assert (folder / file).stat().st_size == record["bytes"], file
+    digest = (folder / "bundle.json.sha256").read_text(encoding="utf-8")
+    assert digest == f"{sha256(folder / 'bundle.json')}  bundle.json\n"
 
 
 def test_it_is_small(described: dict[str, Any]) -> None:
@@ -43,10 +48,10 @@ def test_it_is_small(described: dict[str, Any]) -> None:
     assert described["files"]["golden.npz"]["bytes"] < 200_000
 
 
-def test_the_graph_is_as_described(described: dict[str, Any]) -> None:
+def test_the_graph_is_as_described(folder: Path, described: dict[str, Any]) -> None:
     (part,) = described["parts"]["audio"]
     session = onnxruntime.InferenceSession(
-        str(BUNDLE / part["file"]), providers=["CPUExecutionProvider"]
+        str(folder / part["file"]), providers=["CPUExecutionProvider"]
     )
     for kind, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         types = {"tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -58,11 +63,11 @@ def test_the_graph_is_as_described(described: dict[str, Any]) -> None:
     assert session.get_outputs()[0].shape[1] == len(described["labels"])
 
 
-def test_its_golden_cases_replay(described: dict[str, Any]) -> None:
+def test_its_golden_cases_replay(folder: Path, described: dict[str, Any]) -> None:
     session = onnxruntime.InferenceSession(
-        str(BUNDLE / "audio" / "model.onnx"), providers=["CPUExecutionProvider"]
+        str(folder / "audio" / "model.onnx"), providers=["CPUExecutionProvider"]
     )
-    with np.load(BUNDLE / described["golden"]["file"], allow_pickle=False) as golden:
+    with np.load(folder / described["golden"]["file"], allow_pickle=False) as golden:
         cases = sorted(name.split("_")[0] for name in golden if name.endswith("_waveform"))
         assert len(cases) >= 2
         for case in cases:
@@ -74,7 +79,7 @@ def test_its_golden_cases_replay(described: dict[str, Any]) -> None:
                 assert np.abs(answer[0] - expected).max() <= described["golden"]["tolerance"]
 
 
-def test_the_head_takes_what_the_encoders_give(described: dict[str, Any]) -> None:
+def test_the_head_takes_what_the_encoders_give(folder: Path, described: dict[str, Any]) -> None:
     head = described["parts"]["fusion"]
     widths = {spec["name"]: spec["shape"][-1] for spec in head["inputs"]}
     for modality in ("audio", "text"):
@@ -82,7 +87,7 @@ def test_the_head_takes_what_the_encoders_give(described: dict[str, Any]) -> Non
         (embedding,) = (spec for spec in part["outputs"] if spec["role"] == "embedding")
         assert widths[f"{modality}_embedding"] == embedding["shape"][1]
     session = onnxruntime.InferenceSession(
-        str(BUNDLE / head["file"]), providers=["CPUExecutionProvider"]
+        str(folder / head["file"]), providers=["CPUExecutionProvider"]
     )
     assert [value.name for value in session.get_outputs()] == ["logits", "affect"]
 
