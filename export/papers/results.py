@@ -276,6 +276,8 @@ def _confusions(rows: Sequence[Row]) -> Figure:
             axes.text(
                 j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=5, color=colour
             )
+    figure.supylabel("acted or labelled", fontsize=8)
+    figure.supxlabel("answered, % of the row", fontsize=8)
     return figure
 
 
