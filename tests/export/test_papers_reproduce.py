@@ -53,9 +53,7 @@ def test_every_system_runs(
     assert len(rows) == systems
     for row in rows:
         assert row["reason"]
-        assert row["ours"] is not None or row["reason"].startswith("not run yet: ")
-        if row["ours"]:
-            assert 0 <= row["ours"]["wa"] <= 100
+        assert 0 <= row["ours"]["wa"] <= 100
     assert (out / "report.md").read_text().strip() in capsys.readouterr().out
     assert (out / "table.png").stat().st_size > 5_000
     if paper == "paper4":
