@@ -94,5 +94,7 @@ class TextSettings:
             raise ExportError(
                 f"there is no text corpus {', '.join(sorted(unknown))}; known: {', '.join(CORPORA)}"
             )
+        if self.patience < 0:
+            raise ExportError("patience is 0 or more")
         if self.folds < 2 or not 0 <= self.fold < self.folds:
             raise ExportError("there are 2 folds or more, counted from 0")

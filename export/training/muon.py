@@ -6,7 +6,8 @@ Training", 2025. torch's own (`torch.optim.Muon`) goes one matrix after the othe
 which CPUs without it emulate; here matrices of one shape go together, in float32.
 
 What it is worth here: the audio encoder is after 800 steps (dev UA 45 %) further than with AdamW
-after 1,600 (40 %); later the lead shrinks, to 63.0 against 59.2 % after 4,800 steps.
+after 1,600 (40 %). Later the lead shrinks: 63.0 against 59.2 % after 4,800 steps, for which the
+corpora were drawn and disguised a little otherwise, too.
 """
 
 from __future__ import annotations

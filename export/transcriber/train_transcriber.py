@@ -23,8 +23,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from realtime_ser.models.host import keep_freed_memory
-
 from ..speech.batches import POOL_BATCHES
 from ..training.checkpoints import (
     Stateful,
@@ -33,6 +31,7 @@ from ..training.checkpoints import (
     save_atomically,
     save_progress,
 )
+from ..training.cpu import prepare_cpu
 from ..training.optimisation import average_decay_at, learning_rate_at
 from ..training.prefetch import prefetched
 from .log_mel import Augmentation, FeatureCache
@@ -90,8 +89,6 @@ class TranscriberTrainer:
         config: TranscriberConfig,
         folder: Path,
     ) -> None:
-        torch.set_num_threads(config.threads)
-        torch.set_flush_denormal(True)
         torch.manual_seed(config.seed)
         self.config, self.folder, self.tokenizer, self.sizes = config, folder, tokenizer, sizes
         self.network = build_network(sizes, tokenizer)
@@ -219,7 +216,7 @@ def train(
 
     Resumes from `folder` and writes there: tokenizer.json, last.pt, best.pt, history.jsonl.
     """
-    keep_freed_memory()
+    prepare_cpu(config.threads)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(recordings, folder, sizes)
     training = np.array([i for i, each in enumerate(recordings) if each.split == "train"], np.int64)

@@ -137,7 +137,7 @@ def _peers(figure: Any, result: Result) -> None:
             axes.plot(row["ms"], [place] * len(row["ms"]), "o", alpha=0.4, color=f"C{place}")
             middle = float(np.median(row["ms"]))
             axes.plot(middle, place, "|", markersize=18, markeredgewidth=2, color=f"C{place}")
-            names.append(", ".join([row["system"], *([row["event"]] if "event" in row else [])]))
+            names.append(f"{row['system']}, {row['event']}" if "event" in row else row["system"])
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(model, fontsize=9, loc="left")

@@ -291,6 +291,7 @@ def test_a_finished_stage_is_not_trained_again(run: StageContext) -> None:
     [
         (lambda: TextSettings(corpora=("moon",)), "no text corpus moon; known: goemotions"),
         (lambda: TextSettings(folds=5, fold=5), "2 folds or more, counted from 0"),
+        (lambda: TextSettings(patience=-1), "patience is 0 or more"),
         (lambda: NetworkSettings(kernel=4), "take an odd one"),
         (lambda: NetworkSettings(width=10, heads=4), "4 heads do not divide"),
         (lambda: NetworkSettings(blocks="nx"), "letters n and a"),
