@@ -24,6 +24,9 @@ from ..speech.front_end import SAMPLE_RATE_HZ, mask_up_to
 
 Matrix = NDArray[np.float64]
 
+# A frame every 10 ms, and half as many positions.
+WHISPER_POSITION_SAMPLES = 320
+
 
 def fourier_basis(frame_samples: int, fft_samples: int) -> Matrix:
     """Cosines, then sines, of all bins: [2 * bins, frame_samples]; the frame is zero-padded."""
@@ -79,14 +82,17 @@ def fit_window(waveform: Tensor, samples: int) -> Tensor:
 
 
 class WhisperLogMel(nn.Module):
-    """As `WhisperFeatureExtractor`: always the whole window, at most 80 dB below its maximum.
+    """As `WhisperFeatureExtractor`: the whole window, at most 80 dB below its maximum.
 
     Args:
         extractor: that of the model; its own mel filters are used.
+        whole_window: False for the frames of the longest waveform alone, two a position of the
+            encoder; they have the values that they have in the window, which must hold 20 ms more.
     """
 
-    def __init__(self, extractor: Any) -> None:
+    def __init__(self, extractor: Any, *, whole_window: bool = True) -> None:
         super().__init__()
+        self.whole_window = whole_window
         frame: int = extractor.n_fft
         basis = fourier_basis(frame, frame) * hann(frame, periodic=True)
         self.edge, self.window_samples = frame // 2, extractor.n_samples
@@ -94,13 +100,31 @@ class WhisperLogMel(nn.Module):
         self.mel = MelPower(basis, filters, hop)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Clean waveforms [batch, samples] -> [batch, bands, frames of the window]."""
-        whole = fit_window(waveform, self.window_samples)
-        whole = functional.pad(whole[:, None, :], (self.edge, self.edge), mode="reflect")[:, 0]
-        # The last frame is centred on the end of the window; Whisper leaves it out.
-        log = torch.log10(self.mel(whole)[:, :, :-1].clamp(min=1e-10))
+        """Clean waveforms [batch, samples] -> [batch, bands, frames]."""
+        if self.whole_window:
+            whole = fit_window(waveform, self.window_samples)
+            # The last frame is centred on the end of the window; Whisper leaves it out.
+            return self._log(mirrored(whole, self.edge, self.edge))[:, :, :-1]
+        frames = 2 * whisper_positions(waveform.shape[1])
+        # So much silence that every frame that hears some of the waveform counts for the maximum.
+        silence = self.edge + 4 * self.mel.hop_samples
+        log = self._log(functional.pad(mirrored(waveform, self.edge, 0), (0, silence)))
+        return log[:, :, :frames]
+
+    def _log(self, edged: Tensor) -> Tensor:
+        log = torch.log10(self.mel(edged).clamp(min=1e-10))
         log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8)
         return (log + 4) / 4
+
+
+def mirrored(waveform: Tensor, before: int, after: int) -> Tensor:
+    """[batch, samples] with its ends mirrored: [batch, before + samples + after]."""
+    return functional.pad(waveform[:, None, :], (before, after), mode="reflect")[:, 0]
+
+
+def whisper_positions(samples: Any) -> Any:
+    """Positions of Whisper's encoder, 20 ms each, that hold some of so many samples."""
+    return (samples + WHISPER_POSITION_SAMPLES - 1) // WHISPER_POSITION_SAMPLES
 
 
 class KaldiLogMel(nn.Module):

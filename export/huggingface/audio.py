@@ -29,14 +29,14 @@ from realtime_ser.types import SAMPLE_RATE_HZ
 from ..encoder_folder import GRAPH_FILE
 from ..errors import ExportError
 from ..graphs.spectrograms import empty_bands_expected
-from . import audio_ast, audio_wav2vec2, audio_whisper
+from . import audio_ast, audio_moonshine, audio_wav2vec2, audio_whisper
 from .audio_heads import DenseHead, has_dense_head
 from .head import Head, architecture_of, find_head
 from .source import load_model, load_weights, read_config
 
 Floats = NDArray[np.float32]
 
-_MODULES: tuple[ModuleType, ...] = (audio_wav2vec2, audio_whisper, audio_ast)
+_MODULES: tuple[ModuleType, ...] = (audio_wav2vec2, audio_whisper, audio_moonshine, audio_ast)
 FAMILIES = {family: module for module in _MODULES for family in module.FAMILIES}
 
 
@@ -169,6 +169,8 @@ def _reference(
             return_tensors="pt",
             return_attention_mask=False,
         )
+        if code is audio_whisper:
+            inputs = audio_whisper.features_for(original, inputs, len(waveform))
         states: list[Any] = []
         # The embedding is not among the answers of a model with a head; see what the head gets.
         hook = encoder.register_forward_hook(lambda _module, _inputs, output: states.append(output))

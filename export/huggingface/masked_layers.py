@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
 from ..speech.front_end import mask_up_to
 
@@ -75,22 +76,28 @@ class Loudness(nn.Module):
 
 
 class MaskedGroupNorm(nn.Module):
-    """`GroupNorm` with a group for each channel, its statistics over the valid frames alone."""
+    """`GroupNorm`, its statistics over the valid frames alone.
+
+    With a group for each channel, or one for all of them.
+    """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
-        if norm.num_groups != norm.num_channels:
-            raise ValueError("only one channel a group is known in speech encoders")
+        if norm.num_groups not in (1, norm.num_channels):
+            raise ValueError("only one group, or one channel a group, is known in speech encoders")
+        together = norm.num_groups == 1
+        self.axes = (1, 2) if together else (2,)
+        self.channels = norm.num_channels if together else 1
         self.weight, self.bias, self.epsilon = norm.weight, norm.bias, norm.eps
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
         """[batch, channels, time], int64 [batch] -> the same shape."""
         mask = mask_up_to(frames, x)[:, None, :]
-        count = frames.to(x.dtype)[:, None, None]
-        mean = (x * mask).sum(2, keepdim=True) / count
+        count = frames.to(x.dtype)[:, None, None] * self.channels
+        mean = (x * mask).sum(self.axes, keepdim=True) / count
         # In two passes: in one, the small difference of two large sums would be the variance.
         centred = (x - mean) * mask
-        variance = (centred * centred).sum(2, keepdim=True) / count
+        variance = (centred * centred).sum(self.axes, keepdim=True) / count
         scale = self.weight[None, :, None] / torch.sqrt(variance + self.epsilon)
         return x * scale + (self.bias[None, :, None] - mean * scale)
 
@@ -101,3 +108,26 @@ class MeanPooling(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         weights = mask[:, :, None]
         return (x * weights).sum(1) / weights.sum(1)
+
+
+class StatisticsPooling(nn.Module):
+    """Mean and standard deviation of [batch, time, width] over the frames where mask is 1.
+
+    Side by side, [batch, 2 * width]: how much a voice moves says as much as where it is.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        weights = mask[:, :, None]
+        count = weights.sum(1)
+        mean = (x * weights).sum(1) / count
+        centred = (x - mean[:, None, :]) * weights
+        # Where nothing moves, the root has no slope to learn by.
+        variance = ((centred * centred).sum(1) / count).clamp(min=1e-10)
+        return torch.cat([mean, variance.sqrt()], dim=1)
+
+
+def with_statistics(output: BaseModelOutput) -> BaseModelOutputWithPooling:
+    """What an original encoder gave for lone utterances: the last state, and mean and deviation of
+    all its `hidden_states` side by side, as `StatisticsPooling` has them."""
+    each = [torch.cat([x.mean(1), x.std(1, correction=0)], 1) for x in output.hidden_states]
+    return BaseModelOutputWithPooling(output.last_hidden_state, torch.cat(each, dim=1))

@@ -34,7 +34,8 @@ class Family:
     Attributes:
         modality: audio or text.
         stem: what the names of its classes in `transformers` begin with.
-        model, classifier: what the names of those without and with a head end with.
+        model, classifier: what the names of those without and with a head end with; none for an
+            architecture that transformers has no head for.
         tiny: fields of the config for tests.
         base: fields for the published size; what is not named is the config's own default.
         extractor: class and settings of the published preprocessor_config.json (audio).
@@ -45,7 +46,7 @@ class Family:
     modality: str
     stem: str
     model: str = "Model"
-    classifier: str = "ForSequenceClassification"
+    classifier: str | None = "ForSequenceClassification"
     _: KW_ONLY
     tiny: Mapping[str, Any]
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +68,13 @@ def _whisper(width: int, layers: int, heads: int) -> dict[str, Any]:
     sizes = {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}
     sides = {f"{side}_{key}": sizes[key] for side in ("encoder", "decoder") for key in sizes}
     return {"d_model": width, **sides}
+
+
+def _moonshine(width: int, layers: int, heads: int) -> dict[str, Any]:
+    sizes = {"num_hidden_layers": layers, "num_attention_heads": heads}
+    sides = {f"{side}_{key}": sizes[key] for side in ("encoder", "decoder") for key in sizes}
+    return {"hidden_size": width, "intermediate_size": 4 * width, "pad_head_dim_to_multiple_of": 8,
+            "partial_rotary_factor": 0.9, **sides}  # fmt: skip
 
 
 # Kernels, strides and the positional convolution stay as published: time is what they shape.
@@ -108,6 +116,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             tiny={**_whisper(32, 2, 2), "classifier_proj_size": 16},
             base=_whisper(512, 6, 8),
             extractor=("WhisperFeatureExtractor", {}),
+        ),
+        "moonshine": Family(
+            "audio",
+            "Moonshine",
+            model="ForConditionalGeneration",
+            classifier=None,
+            tiny=_moonshine(32, 2, 2),
+            base=_moonshine(288, 6, 8),
+            extractor=_RAW,
         ),
         "audio-spectrogram-transformer": Family(
             "audio",
@@ -212,6 +229,8 @@ def _find(family: str, size: str, head: str) -> Family:
     ):
         if value not in choices:
             raise ExportError(f"there is no {name} {value!r}; use one of {', '.join(choices)}")
+    if head != "none" and FAMILIES[family].classifier is None:
+        raise ExportError(f"{family} has no head in transformers; give --head none")
     return FAMILIES[family]
 
 
@@ -256,7 +275,7 @@ def _write_model(family: Family, folder: Path, settings: Mapping[str, Any], head
     if head == "regression" and family.stem == "Wav2Vec2":
         _write_dimensional(config, folder)
         return
-    name = family.stem + (family.model if head == "none" else family.classifier)
+    name = family.stem + ((None if head == "none" else family.classifier) or family.model)
     model: PreTrainedModel = getattr(transformers, name)(config)
     randomise(model)
     if head == "regression":

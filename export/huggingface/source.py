@@ -12,7 +12,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from realtime_ser.models.hub import HUB_DEADLINE_S, first_line
 
 from ..encoder_folder import Source
 from ..errors import ExportError
+from . import moonshine, smart_turn
 from .hub import LAYOUT, download, find_cached
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ TEXT_FILES: tuple[tuple[str, ...], ...] = (
     ("tokenizer.json", "vocab.txt", "merges.txt", "sentencepiece.bpe.model"),
 )
 """The same of a text model."""
+
+IN_WHEELS: Mapping[str, Callable[[], Path]] = {
+    smart_turn.NAME: smart_turn.smart_turn_folder,
+    moonshine.NAME: moonshine.moonshine_folder,
+}
+"""Models that the package index has, by name."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _UNNAMED = re.compile(r"LABEL_\d+")
@@ -51,8 +58,8 @@ def resolve(
     """The folder of `model`, downloaded when it is neither a folder nor in the local cache.
 
     Args:
-        model: path of a folder, or the id of a model on the hub, `owner/name`. A folder that is
-            called like one needs `./`.
+        model: path of a folder, or the id of a model on the hub, `owner/name`, or a name in
+            `IN_WHEELS`. A folder that is called like one needs `./`.
         revision: branch, tag or commit on the hub; without it the one in the cache, or main.
         needs: files it must hold beside configuration and weights: `AUDIO_FILES`, `TEXT_FILES`.
         deadline_s: how long the hub may take to hand out the first byte of the weights.
@@ -66,6 +73,10 @@ def resolve(
         if revision is not None:
             raise ExportError(f"{model} is a folder; --revision goes with a model of the hub")
         return _checked(folder, needs)
+    if model in IN_WHEELS:
+        if revision is not None:
+            raise ExportError(f"{model} lies in a wheel; --revision goes with a model of the hub")
+        return IN_WHEELS[model]()
     if model.startswith((".", "~", os.sep)) or not _HUB_ID.fullmatch(model):
         raise ExportError(
             f"there is no folder {model}; give one that holds {LAYOUT}, or the id of a model on "
@@ -192,6 +203,15 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
             raise ExportError(f"{folder} lacks {path.name}, a part of its weights; copy it too")
         weights |= _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
     return weights
+
+
+def of_encoder(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the encoder of a model that has a decoder too, under the encoder's own names."""
+    short = {name.removeprefix("model."): each for name, each in weights.items()}
+    prefix = "encoder."
+    return {
+        name.removeprefix(prefix): each for name, each in short.items() if name.startswith(prefix)
+    }
 
 
 def load_model(

@@ -13,13 +13,15 @@ from .model_arguments import add_model_arguments, model_options, print_encoder
 _DESCRIPTION = """\
 Export a speech model from the Hugging Face hub, or from a folder, as one ONNX graph that takes raw
 waveforms. Base models (wav2vec2, HuBERT, WavLM, UniSpeech-SAT, data2vec-audio, wav2vec2-conformer,
-Whisper's encoder, Audio Spectrogram Transformer) give an embedding; those with a head for emotions,
-or for arousal, dominance and valence, give its answer too. The graph is compared with the original
-model before anything is written.
+Whisper's and Moonshine's encoders, Audio Spectrogram Transformer) give an embedding; those with a
+head for emotions, or for arousal, dominance and valence, give its answer too. The graph is compared
+with the original model before anything is written.
 """
 
 _EPILOG = """\
 MODEL `mfcc-mean` is no model but the cepstral coefficients of the audio, averaged over time.
+`smart-turn-v3.2` (Whisper tiny's encoder, fine-tuned) and `moonshine-tiny-en` come out of wheels of
+the package index, where the hub is out of reach.
 """
 
 

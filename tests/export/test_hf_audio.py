@@ -50,6 +50,8 @@ MODELS = {
     "whisper, head": ("whisper", {**WHISPER, **HEAD}),
     "whisper, head on all layers": ("whisper", {**WHISPER, **SUM}),
     "whisper, 128 bands": ("whisper", {**WHISPER, "num_mel_bins": 128}),
+    "whisper, utterance only": ("whisper", {**WHISPER, "utterance_only": True}),
+    "moonshine": ("moonshine", {}),
     "ast": ("audio-spectrogram-transformer", AST),
     "ast, head": ("audio-spectrogram-transformer", {**AST, **HEAD}),
     "ast, not normalised": (
@@ -96,7 +98,7 @@ def test_alone_or_padded_the_module_says_what_the_original_says(
             np.testing.assert_allclose(batch[row], expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", "wavlm", "whisper", "ast"])
+@pytest.mark.parametrize("name", ["wav2vec2", "wavlm", "whisper", "moonshine", "ast"])
 def test_the_answer_depends_on_what_is_heard(name: str, random_folder: RandomFolder) -> None:
     """Random weights of the usual initialisation would pass every comparison with a constant."""
     family, options = MODELS[name]
@@ -108,7 +110,7 @@ def test_the_answer_depends_on_what_is_heard(name: str, random_folder: RandomFol
 
 
 def test_silence_is_heard_as_the_original_hears_it(random_folder: RandomFolder) -> None:
-    for name in ("wav2vec2", "wavlm", "whisper", "ast"):
+    for name in ("wav2vec2", "wavlm", "whisper", "moonshine", "ast"):
         family, options = MODELS[name]
         model = load_audio(random_folder(family, **options))
         silence = np.zeros(9_000, np.float32)

@@ -45,16 +45,19 @@ def operators(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "family",
+    ("family", "options"),
     [
-        "hubert",
-        "wavlm",
-        "whisper",
-        "audio-spectrogram-transformer",
+        ("hubert", {}),
+        ("wavlm", {}),
+        ("whisper", {}),
+        ("whisper", {"utterance_only": True}),
+        ("audio-spectrogram-transformer", {}),
     ],
 )
-def test_attention_of_speech_models_is_fused(family: str, tmp_path: Path) -> None:
-    model = export_speech(family, tmp_path)
+def test_attention_of_speech_models_is_fused(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    model = export_speech(family, tmp_path, **options)
     counts = optimise_folder(model.folder, model.part, model.config)
     assert counts.attention == 2  # Of two layers.
     assert counts.after < 0.8 * counts.before
