@@ -77,6 +77,8 @@ def fit(
     folder: Path,
     title: str,
     lengths: Indices | None = None,
+    *,
+    learnt_before: bool = False,
 ) -> None:
     """Train the network and leave it with the weights of the epoch that was best on dev.
 
@@ -90,9 +92,9 @@ def fit(
         title: of the progress bar.
         lengths: int64 [n], of sequences that are padded to the longest of their batch: the clips
             of a batch are then about as long as each other.
+        learnt_before: the network as it is given counts as an epoch, too.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _forget_others(folder, settings)
+    goes_on(folder, settings)
     prepare_cpu(torch.get_num_threads())
     learnt = [weight for weight in network.parameters() if weight.requires_grad]
     if not learnt:
@@ -106,6 +108,14 @@ def fit(
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
     known = restore_progress(folder / "last.pt", parts) or {"epoch": 0, "best": -1.0, "at": 0}
     epoch, best, at = int(known["epoch"]), float(known["best"]), int(known["at"])
+
+    def recall() -> float:
+        scores = predict(network, inputs, dev, settings.batch_size, lengths)
+        return unweighted_recall(scores.argmax(1), labels[dev]) if len(dev) else float(epoch)
+
+    if learnt_before and not epoch:
+        best = recall()
+        save_atomically(network.state_dict(), folder / "best.pt")
     while epoch < settings.epochs and not (settings.patience and epoch - at >= settings.patience):
         # The order depends on the epoch alone, so that a run that was stopped has the same.
         rng = np.random.default_rng([settings.seed, epoch])
@@ -119,23 +129,27 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = max(settings.learning_rate * factor, 1e-5)
         epoch += 1
-        scores = predict(network, inputs, dev, settings.batch_size, lengths)
-        recall = unweighted_recall(scores.argmax(1), labels[dev]) if len(dev) else float(epoch)
-        if recall > best:
-            best, at = recall, epoch
+        found = recall()
+        if found > best:
+            best, at = found, epoch
             save_atomically(network.state_dict(), folder / "best.pt")
         save_progress(folder / "last.pt", parts, {"epoch": epoch, "best": best, "at": at})
     network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
     network.eval()
 
 
-def _forget_others(folder: Path, settings: FitSettings) -> None:
-    """Leave nothing to go on with that was trained otherwise than only shorter."""
+def goes_on(folder: Path, settings: FitSettings) -> bool:
+    """Whether `folder` has what `fit` can go on with: no other settings, but for a longer run.
+
+    What was trained otherwise is forgotten.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     same = {name: value for name, value in asdict(settings).items() if name not in _LENGTH}
     path, wanted = folder / "settings.json", json.dumps(same, indent=1)
     if not path.exists() or path.read_text(encoding="utf-8") != wanted:
         (folder / "last.pt").unlink(missing_ok=True)
         path.write_text(wanted, encoding="utf-8")
+    return (folder / "last.pt").is_file()
 
 
 def predict(
@@ -144,15 +158,23 @@ def predict(
     clips: Indices,
     batch_size: int,
     lengths: Indices | None = None,
+    asked: Callable[..., Tensor] | None = None,
+    title: str = "answers",
 ) -> Floats:
-    """Scores float32 [n, labels] of some clips; `lengths` as in `fit`."""
+    """Scores float32 [n, labels] of some clips, or what else the network has, [n, ...].
+
+    Args:
+        lengths: as in `fit`.
+        asked: a method of the network, instead of itself.
+        title: of the progress bar.
+    """
     network.eval()
     size = max(batch_size, 32)
     order = np.arange(len(clips)) if lengths is None else _by_length(clips, lengths)
     with torch.no_grad():
         parts = [
-            network(*inputs(clips[order[start : start + size]])).numpy()
-            for start in range(0, len(clips), size)
+            (asked or network)(*inputs(clips[order[start : start + size]])).numpy()
+            for start in bar(range(0, len(clips), size), title, brief=True)
         ]
     if not parts:
         return np.zeros((0, 1), np.float32)

@@ -67,7 +67,7 @@ class FrozenHead(nn.Module):
     """Layers on the embedding of an encoder that is not trained.
 
     Paper 1, section 3.1.2: "froze the model and added a 1024 dimensional and a n dimensional linear
-    layer" (hidden 1024); paper 2, section III-D: one linear layer (hidden 0).
+    layer" (hidden 1024); elsewhere one linear layer (hidden 0).
 
     Args:
         width: of the embedding.

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TRAINED = "trained"
-"""In place of an encoder: train one on the split's own training part."""
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -21,8 +18,8 @@ class Options:
         quick: a few clips and one epoch of everything, to see that it runs.
         threads: of the CPU.
         seed: of everything that is drawn.
-        audio: the speech encoder: a bundle or an encoder folder, `trained`, or empty for what the
-            paper's module takes by itself.
+        audio: the speech encoder: a bundle or an encoder folder, or empty for what the paper's
+            module takes by itself.
         text: the text encoder: a bundle or an encoder folder, or empty.
         fine_tune: Hugging Face folders or hub ids by modality, to be trained on with the head.
         corpora: folders of corpora that are licensed, by the names of `readers.READERS`.

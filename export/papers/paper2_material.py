@@ -56,6 +56,10 @@ class Material:
     def dev(self) -> Indices:
         return self.split.dev + len(self.even.labels)
 
+    @property
+    def test(self) -> Indices:
+        return self.split.test + len(self.even.labels)
+
     def answered(self, probabilities: Floats) -> Answered:
         """Of probabilities of the test clips."""
         test = self.split.test

@@ -138,11 +138,12 @@ class _Work:
         options, task = self.options, self.task
         sounds = task.sounds(options.cache)
         if "audio" in options.fine_tune:
-            from .finetune import fine_tune
+            from .finetune import Given, fine_tune
 
             only = {"audio": options.fine_tune["audio"]}
-            return fine_tune(only, sounds, None, task.labels, len(task.names), task.train,
-                             task.dev, _text_settings(options), folder / "voice")  # fmt: skip
+            return fine_tune(only, Given(sounds), task.labels, len(task.names), task.train,
+                             task.dev, np.arange(len(task.labels)), _text_settings(options),
+                             folder / "voice")  # fmt: skip
         heard = hear(options.audio or "default", sounds, options.cache, options.threads)
         torch.manual_seed(options.seed)
         network = FrozenHead(heard.embedding.shape[1], len(task.names))

@@ -44,10 +44,13 @@ def text_scores(
         folder: of what is trained; a second call reads it from there.
     """
     if "text" in options.fine_tune:
-        from .finetune import fine_tune
+        from .finetune import Given, fine_tune
 
         only = {"text": options.fine_tune["text"]}
-        return fine_tune(only, None, texts, labels, count, train, dev, settings, folder)
+        every = np.arange(len(labels))
+        return fine_tune(
+            only, Given(texts=texts), labels, count, train, dev, every, settings, folder
+        )
     if options.text:
         answers = read(options.text, texts, options.cache, options.threads)
         network = FrozenHead(answers.embedding.shape[1], count)

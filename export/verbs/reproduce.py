@@ -48,19 +48,15 @@ def add_verbs(verbs: Any) -> None:
     add("--threads", type=int, default=1, help="CPU threads (1)")
     add("--seed", type=int, default=0, help="of everything that is drawn (0)")
     add("--only", default="*", metavar="PATTERN", help="systems to run, such as '*/cnn1d'")
-    add(
-        "--audio",
-        default="",
-        metavar="ENCODER",
-        help="speech encoder: a bundle, an encoder folder, or 'trained' for one of the split's own",
-    )
+    add("--audio", default="", metavar="ENCODER", help="speech encoder: a bundle or encoder folder")
     add("--text", default="", metavar="ENCODER", help="text encoder: a bundle or encoder folder")
     add(
         "--fine-tune",
         action="append",
         default=[],
         metavar="audio|text=MODEL",
-        help="a Hugging Face model, by folder or hub id, to train with its head",
+        help="a Hugging Face model, by folder or hub id, to train with its head; smart-turn-v3.2 "
+        "and moonshine-tiny-en, speech encoders, come from the package index",
     )
     add(
         "--corpus",
