@@ -8,7 +8,6 @@ served weights are an exponential moving average; the best of them on dev is kep
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,13 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..training.checkpoints import (
-    Stateful,
-    crossed,
-    restore_progress,
-    save_atomically,
-    save_progress,
-)
+from ..training.checkpoints import Resumable, Stateful, crossed, move_average
 from ..training.context import Progress
 from ..training.cpu import prepare_cpu
 from ..training.muon import Muon
@@ -39,17 +32,17 @@ from .augment import Disguise
 from .batches import POOL_BATCHES, Batch, BatchMaker
 from .settings import AudioSettings, NetworkSettings
 
-_COUNTERS = ("step", "seconds", "best", "best_step")
 Score = Callable[[AudioEncoder], tuple[float, dict[str, float]]]
 """How good a network is on dev: the figure to choose by, and others worth telling."""
 
 
-class Trainer:
-    """Everything that changes during training, and how it is saved and restored."""
+class Trainer(Resumable):
+    """Everything that changes during training."""
 
     def __init__(self, settings: AudioSettings, folder: Path, seed: int) -> None:
+        super().__init__(folder)
         torch.manual_seed(seed)
-        self.settings, self.folder, self.seed = settings, folder, seed
+        self.settings, self.seed = settings, seed
         self.disguise = Disguise(settings.sound)
         self.model = AudioEncoder(settings.network)
         self.average = AudioEncoder(settings.network)
@@ -59,9 +52,6 @@ class Trainer:
         decay = settings.weight_decay
         self.muon = Muon(matrices, weight_decay=decay)
         self.adamw = torch.optim.AdamW(others, weight_decay=decay, fused=True)
-        self.step = 0
-        self.seconds = 0.0
-        self.best, self.best_step = -math.inf, 0
         self.losses: list[float] = []
 
     def train_step(self, batch: Batch) -> None:
@@ -83,7 +73,9 @@ class Trainer:
         self.muon.step()
         self.adamw.step()
         self.step += 1
-        self._update_average()
+        move_average(
+            self.average, self.model, average_decay_at(self.step, self.settings.average_decay)
+        )
         self.losses.append(loss.item())
 
     def _loss(self, features: Tensor, batch: Batch) -> Tensor:
@@ -103,17 +95,8 @@ class Trainer:
         second = masked_cross_entropy(logits, batch.targets[other], batch.allowed[other])
         return (share * own + (1 - share) * second).mean()
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = average_decay_at(self.step, self.settings.average_decay)
-        current = self.model.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(current[name], 1 - decay)
-            else:
-                value.copy_(current[name])
-
-    def _parts(self) -> dict[str, Stateful]:
+    def parts(self) -> dict[str, Stateful]:
+        """See `Resumable`."""
         return {
             "model": self.model,
             "average": self.average,
@@ -121,33 +104,14 @@ class Trainer:
             "adamw": self.adamw,
         }
 
-    def save(self) -> None:
-        """Write `last.pt`, whole or not at all."""
-        counters = {name: getattr(self, name) for name in _COUNTERS}
-        save_progress(self.folder / "last.pt", self._parts(), counters)
-
-    def restore(self) -> bool:
-        """Continue from `last.pt` if it is there."""
-        counters = restore_progress(self.folder / "last.pt", self._parts())
-        if counters is None:
-            return False
-        for name in _COUNTERS:
-            setattr(self, name, counters[name])
-        return True
-
-    def keep_if_best(self, score: float) -> bool:
-        """Write the averaged weights to `best.pt` if no earlier score on dev was higher."""
-        if score <= self.best:
-            return False
-        self.best, self.best_step = score, self.step
-        state = {
+    def chosen(self, score: float) -> dict[str, Any]:
+        """The averaged weights, and how they came about."""
+        done = {"step": self.step, "seconds": self.seconds, "dev_recall": score}
+        return {
             "encoder": self.average.settings.as_dict(),
             "weights": self.average.state_dict(),
-            "training": asdict(self.settings)
-            | {"step": self.step, "seconds": self.seconds, "dev_recall": score},
+            "training": asdict(self.settings) | done,
         }
-        save_atomically(state, self.folder / "best.pt")
-        return True
 
 
 def load_best(folder: Path) -> tuple[AudioEncoder, dict[str, Any]]:

@@ -14,7 +14,6 @@ television dialogue neutral and hardly any tweet is then no business of the word
 from __future__ import annotations
 
 import copy
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..training.checkpoints import Stateful, restore_progress, save_atomically, save_progress
+from ..training.checkpoints import Resumable, Stateful, move_average
 from ..training.context import Progress
 from ..training.optimisation import (
     average_decay_at,
@@ -52,7 +51,6 @@ Score = Callable[[TextEncoder], tuple[float, Mapping[str, float]]]
 """How good a network is on dev: one number to choose by, and figures to tell."""
 
 _LARGEST_GRADIENT = 1.0
-_COUNTERS = ("step", "seconds", "best", "best_step")
 # A rare token moves by about rate / sqrt(1 - beta2) each time it is seen: with the usual 0.999 by
 # thirty times the learning rate, which learns its rows by heart.
 _BETAS = (0.9, 0.98)
@@ -108,11 +106,12 @@ def smoothed(targets: Tensor, allowed: Tensor, share: float) -> Tensor:
     return targets * (1 - share) + share * targets.sum(1, keepdim=True) * even
 
 
-class Trainer:
-    """Everything that changes during training, and how it is saved and restored."""
+class Trainer(Resumable):
+    """Everything that changes during training."""
 
     def __init__(self, model: TextEncoder, settings: TextSettings, folder: Path) -> None:
-        self.model, self.settings, self.folder = model, settings, folder
+        super().__init__(folder)
+        self.model, self.settings = model, settings
         self.average = copy.deepcopy(model).eval()
         blocks = list(model.blocks.parameters())
         rest = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
@@ -123,7 +122,6 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             groups, betas=_BETAS, weight_decay=settings.weight_decay, fused=True
         )
-        self.step, self.seconds, self.best, self.best_step = 0, 0.0, -math.inf, 0
 
     def train_step(self, batch: Batch, losses: Losses, seed: int) -> float:
         """One optimiser step; returns the loss."""
@@ -138,35 +136,22 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), _LARGEST_GRADIENT)
         self.optimiser.step()
         self.step += 1
-        decay = average_decay_at(self.step, self.settings.average_decay)
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
-            for mean, current in pairs:
-                mean.lerp_(current, 1 - decay)
+        move_average(
+            self.average, self.model, average_decay_at(self.step, self.settings.average_decay)
+        )
         return loss.item()
 
-    def _parts(self) -> dict[str, Stateful]:
+    def parts(self) -> dict[str, Stateful]:
+        """See `Resumable`."""
         return {"model": self.model, "average": self.average, "optimiser": self.optimiser}
 
-    def save(self) -> None:
-        """Write `last.pt`, whole or not at all."""
-        counters = {name: getattr(self, name) for name in _COUNTERS}
-        save_progress(self.folder / "last.pt", self._parts(), counters)
-
-    def restore(self) -> None:
-        """Continue from `last.pt` if it is there."""
-        counters = restore_progress(self.folder / "last.pt", self._parts())
-        if counters is not None:
-            for name in _COUNTERS:
-                setattr(self, name, counters[name])
-
-    def keep_if_best(self, score: float) -> bool:
-        """Write the averaged weights to `best.pt` if no earlier score on dev was higher."""
-        if score <= self.best:
-            return False
-        self.best, self.best_step = score, self.step
-        save_network(self.average, self.folder / "best.pt", step=self.step, dev_score=score)
-        return True
+    def chosen(self, score: float) -> dict[str, Any]:
+        """The averaged network, as `load_network` reads it."""
+        return {
+            "network": self.average.settings.as_dict(),
+            "weights": self.average.state_dict(),
+            "facts": {"step": self.step, "dev_score": score},
+        }
 
 
 def fit(
@@ -223,14 +208,8 @@ def fit(
     return load_network(folder / "best.pt")
 
 
-def save_network(model: TextEncoder, path: Path, **facts: float) -> None:
-    """Sizes, weights and facts to one file, whole or not at all."""
-    state = {"network": model.settings.as_dict(), "weights": model.state_dict(), "facts": facts}
-    save_atomically(state, path)
-
-
 def load_network(path: Path) -> TextEncoder:
-    """What `save_network` wrote, in evaluation mode."""
+    """The network of a best.pt, in evaluation mode."""
     state: dict[str, Any] = torch.load(path, weights_only=True)
     model = TextEncoder(NetworkSettings(**state["network"]))
     model.load_state_dict(state["weights"])

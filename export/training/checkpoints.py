@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 
 class Stateful(Protocol):
@@ -40,6 +43,70 @@ def restore_progress(path: Path, parts: Mapping[str, Stateful]) -> dict[str, Any
         part.load_state_dict(state.pop(name))
     counters: dict[str, Any] = state
     return counters
+
+
+class Resumable(ABC):
+    """A training run in a folder: last.pt to go on from, best.pt the best on dev so far.
+
+    Attributes:
+        step, seconds: done and spent so far.
+        best, best_step: the highest score on dev, and when it was.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.step, self.seconds = 0, 0.0
+        self.best, self.best_step = -math.inf, 0
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, Stateful]:
+        """Everything that changes in training, but the counters."""
+
+    @abstractmethod
+    def chosen(self, score: float) -> dict[str, Any]:
+        """What best.pt is to hold of the run as it is now."""
+
+    def save(self) -> None:
+        """Write last.pt, whole or not at all."""
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        save_progress(self.folder / "last.pt", self.parts(), counters)
+
+    def restore(self) -> bool:
+        """Go on from last.pt if it is there.
+
+        Without best.pt beside it, every score is the best so far: a run that was copied elsewhere,
+        to be trained on other data, is judged by that alone.
+        """
+        counters = restore_progress(self.folder / "last.pt", self.parts())
+        if counters is None:
+            return False
+        for name in _COUNTERS:
+            setattr(self, name, counters[name])
+        if not (self.folder / "best.pt").exists():
+            self.best = -math.inf
+        return True
+
+    def keep_if_best(self, score: float) -> bool:
+        """Write best.pt unless an earlier score on dev was as high."""
+        if score <= self.best:
+            return False
+        self.best, self.best_step = score, self.step
+        save_atomically(self.chosen(score), self.folder / "best.pt")
+        return True
+
+
+_COUNTERS = ("step", "seconds", "best", "best_step")
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """An exponential moving average of the weights; what is counted, not learnt, is copied."""
+    current = model.state_dict()
+    for name, value in average.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(current[name], 1 - decay)
+        else:
+            value.copy_(current[name])
 
 
 def crossed(step: int, every: int, pool: int) -> bool:

@@ -187,11 +187,12 @@ class Augmentation:
 
 def augmented(
     clips: list[Frames], noises: list[Tensor], rules: Augmentation, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """One training view of each clip.
 
     Returns features float32 [batch, frames, BANDS], zero behind a clip's end as the product pads
-    them, and lengths int64 [batch] in frames.
+    them; lengths int64 [batch] in frames; and the same clips at the same places in time, but
+    with their own voice, without noise and other changes, float32 [batch, frames, BANDS].
     """
     batch = len(clips)
     tempo = rng.uniform(*rules.tempo, batch)
@@ -211,7 +212,7 @@ def augmented(
     level = torch.where(noisy, mean * 10 ** (-ratio_db / 10), 0.0)
     noise = torch.stack([_cut_of(noises, powers.shape[1], rng) for _ in clips])
     features = features_of((powers + level[:, None, None] * noise) * valid)
-    return spec_augment(features, lengths, rules, rng) * valid, lengths
+    return spec_augment(features, lengths, rules, rng) * valid, lengths, warped
 
 
 def _warped(

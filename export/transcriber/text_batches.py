@@ -72,6 +72,9 @@ class TextBatch:
         labels: int64 [batch, length], what it is to answer, or `IGNORED`.
         words: for each example its text tokens; None where it has no words.
         letters: for each example the places of its letters in the alphabet, for the alignment.
+        clean: float32 [batch, frames, bands], the same sounds at the same places in time, with
+            their own voice and without noise, for a teacher.
+        voiced: float32 [batch], 1 where anybody speaks.
     """
 
     features: Tensor
@@ -80,6 +83,8 @@ class TextBatch:
     labels: Tensor
     words: list[list[int] | None]
     letters: list[list[int]]
+    clean: Tensor
+    voiced: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +250,9 @@ class TextBatchMaker:
         if window < self.mixture.padded:
             # As long as what plain faster-whisper pads to; few clips, for it is slow.
             examples = examples[:: max(1, len(examples) // 4)]
-        features, lengths = augmented([each.frames for each in examples], self.noises, rules, rng)
+        features, lengths, clean = augmented(
+            [each.frames for each in examples], self.noises, rules, rng
+        )
         longest = int(lengths.max())
         frames = longest + 1 + int(rng.uniform(0.1, 1.0) * FRAMES_PER_SECOND)
         if window < self.mixture.padded:
@@ -271,6 +278,8 @@ class TextBatchMaker:
             labels,
             [None if each.text is None else self.words[each.text] for each in examples],
             [[self.alphabet[c] for c in plain_words(each.text or "")] for each in examples],
+            clean[:, :frames],
+            torch.tensor([float(each.voice) for each in examples]),
         )
 
     def _tokens(

@@ -3,7 +3,8 @@
 A standard Whisper loop (cross-entropy on the decoder's tokens) with one addition for a start from
 nothing: a second, connectionist loss on the encoder, over letters (Kim, Hori & Watanabe, "Joint
 CTC-attention based end-to-end speech recognition", ICASSP 2017). It teaches the encoder where
-sounds are before the decoder has learnt where to look; its one layer is thrown away afterwards. The
+sounds are before the decoder has learnt where to look; its one layer is thrown away afterwards. A
+published encoder may teach it, too (`teacher`). Matrices between hidden layers learn by Muon. The
 written weights are an exponential moving average, and the best of them on dev is kept.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,14 +24,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..speech.batches import POOL_BATCHES
-from ..training.checkpoints import (
-    Stateful,
-    crossed,
-    restore_progress,
-    save_atomically,
-    save_progress,
-)
+from ..training.checkpoints import Resumable, Stateful, crossed, move_average
 from ..training.cpu import prepare_cpu
+from ..training.muon import Muon
 from ..training.optimisation import average_decay_at, learning_rate_at
 from ..training.prefetch import prefetched
 from .log_mel import Augmentation, FeatureCache
@@ -44,6 +39,7 @@ from .small_whisper import (
     parameter_count,
     train_tokenizer,
 )
+from .teacher import Hints
 from .text_batches import IGNORED, Mixture, TextBatch, TextBatchMaker
 from .transcripts import Recording
 
@@ -56,7 +52,8 @@ class TranscriberConfig:
     """How long and how fast; `steps` and `evaluate_every` count optimiser steps.
 
     `window_s` is what the transcriber hears at a time, in whole seconds; `emphasis` are factors for
-    corpora, and for sentences by how they begin, to be drawn more often than the others.
+    corpora, and for sentences by how they begin, to be drawn more often than the others. `teacher`
+    is a published encoder whose states are foretold (`teacher.Hints`), or none.
     """
 
     steps: int = 4000
@@ -68,6 +65,9 @@ class TranscriberConfig:
     average_decay: float = 0.995
     label_smoothing: float = 0.1
     connectionist_weight: float = 0.5
+    matrix_rate_factor: float = 1.5
+    teacher: str | None = None
+    hint_weight: float = 0.5
     evaluate_every: int = 800
     save_every: int = 160
     window_s: int = 8
@@ -78,8 +78,8 @@ class TranscriberConfig:
     emphasis: dict[str, float] = field(default_factory=dict)
 
 
-class TranscriberTrainer:
-    """Everything that changes during training, and how it is saved and restored."""
+class TranscriberTrainer(Resumable):
+    """Everything that changes during training. A score is a word error rate, negative."""
 
     def __init__(
         self,
@@ -89,29 +89,38 @@ class TranscriberTrainer:
         config: TranscriberConfig,
         folder: Path,
     ) -> None:
+        super().__init__(folder)
         torch.manual_seed(config.seed)
-        self.config, self.folder, self.tokenizer, self.sizes = config, folder, tokenizer, sizes
+        self.config, self.tokenizer, self.sizes = config, tokenizer, sizes
         self.network = build_network(sizes, tokenizer)
         self.blank = letters
         self.alignment = torch.nn.Linear(sizes.width, letters + 1)
         self.average = copy.deepcopy(self.network).eval()
-        parameters = [*self.network.parameters(), *self.alignment.parameters()]
-        self.parameters = [each for each in parameters if each.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.parameters, weight_decay=config.weight_decay, betas=(0.9, 0.98)
-        )
-        self.step = 0
-        self.seconds = 0.0
-        self.best = math.inf
-        self.losses: list[tuple[float, float]] = []
+        self.hints = Hints(config.teacher, sizes.width) if config.teacher else None
+        learnt = [self.network, self.alignment, *([self.hints] if self.hints else [])]
+        self.parameters = [
+            each for part in learnt for each in part.parameters() if each.requires_grad
+        ]
+        matrices = [
+            each for name, each in self.network.named_parameters()
+            if ".layers." in name and each.ndim == 2 and each.requires_grad
+        ]  # fmt: skip
+        hidden = {id(each) for each in matrices}
+        self.muon = Muon(matrices, weight_decay=config.weight_decay)
+        self.adamw = torch.optim.AdamW(
+            [each for each in self.parameters if id(each) not in hidden],
+            weight_decay=config.weight_decay, betas=(0.9, 0.98),
+        )  # fmt: skip
+        self.losses: list[tuple[float, ...]] = []
 
     def train_step(self, batch: TextBatch) -> None:
         """One optimiser step."""
         # Seeded by the step, so that a resumed run draws what an uninterrupted one would.
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.config)
+        rate = learning_rate_at(self.step, self.config)
+        self.adamw.param_groups[0]["lr"] = rate
+        self.muon.param_groups[0]["lr"] = rate * self.config.matrix_rate_factor
         encoded = encode(self.network, batch.features)
         logits = decode(self.network, encoded, batch.tokens)
         text_loss = torch.nn.functional.cross_entropy(
@@ -121,14 +130,20 @@ class TranscriberTrainer:
             label_smoothing=self.config.label_smoothing,
         )
         alignment_loss = self._alignment_loss(encoded, batch)
+        hint_loss = self.hints(encoded, batch) if self.hints else torch.zeros(())
         loss = text_loss + self.config.connectionist_weight * alignment_loss
-        self.optimiser.zero_grad()
+        loss = loss + self.config.hint_weight * hint_loss
+        for each in (self.muon, self.adamw):
+            each.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, 2.0)
-        self.optimiser.step()
+        for each in (self.muon, self.adamw):
+            each.step()
         self.step += 1
-        self._update_average()
-        self.losses.append((text_loss.item(), alignment_loss.item()))
+        move_average(
+            self.average, self.network, average_decay_at(self.step, self.config.average_decay)
+        )
+        self.losses.append((text_loss.item(), alignment_loss.item(), hint_loss.item()))
 
     def _alignment_loss(self, encoded: Tensor, batch: TextBatch) -> Tensor:
         known = [i for i, letters in enumerate(batch.letters) if letters]
@@ -147,52 +162,24 @@ class TranscriberTrainer:
             zero_infinity=True,
         )
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = average_decay_at(self.step, self.config.average_decay)
-        pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
-        for averaged, current in pairs:
-            averaged.lerp_(current, 1 - decay)
-
-    def _parts(self) -> dict[str, Stateful]:
+    def parts(self) -> dict[str, Stateful]:
+        """See `Resumable`."""
         return {
             "network": self.network,
             "alignment": self.alignment,
             "average": self.average,
-            "optimiser": self.optimiser,
+            "muon": self.muon,
+            "adamw": self.adamw,
+            **({"hints": self.hints} if self.hints else {}),
         }
 
-    def save(self) -> None:
-        """Write `last.pt`, whole or not at all."""
-        counters = {"step": self.step, "seconds": self.seconds, "best": self.best}
-        save_progress(self.folder / "last.pt", self._parts(), counters)
-
-    def restore(self) -> bool:
-        """Continue from `last.pt` if it is there.
-
-        Without a `best.pt` beside it, the score to beat is none: a run that was copied elsewhere to
-        be trained on other data is judged by that alone.
-        """
-        counters = restore_progress(self.folder / "last.pt", self._parts())
-        if counters is None:
-            return False
-        self.step, self.seconds, self.best = (counters[n] for n in ("step", "seconds", "best"))
-        if not (self.folder / "best.pt").exists():
-            self.best = math.inf
-        return True
-
-    def keep_if_best(self, score: float) -> bool:
-        """Write the averaged weights to `best.pt` unless an earlier score on dev was lower."""
-        if score >= self.best:
-            return False
-        self.best = score
-        state = {
+    def chosen(self, score: float) -> dict[str, Any]:
+        """The averaged weights, and how they came about."""
+        return {
             "sizes": asdict(self.sizes),
             "weights": self.average.state_dict(),
-            "training": {"step": self.step, "seconds": self.seconds, "dev_score": score},
+            "training": {"step": self.step, "seconds": self.seconds, "dev_score": -score},
         }
-        save_atomically(state, self.folder / "best.pt")
-        return True
 
 
 def load_best(folder: Path) -> tuple[Any, Tokenizer, dict[str, Any]]:
@@ -241,6 +228,8 @@ def train(
         f"of {config.steps}",
         flush=True,
     )
+    if trainer.hints:
+        trainer.hints.prepare(batch for number in range(3) for batch in maker.pool(number))
     started = time.monotonic() - trainer.seconds
     for pool in prefetched(maker, trainer.step // POOL_BATCHES):
         if trainer.step >= config.steps:
@@ -250,11 +239,11 @@ def train(
         trainer.seconds = time.monotonic() - started
         ended = trainer.step >= config.steps
         if ended or crossed(trainer.step, config.save_every, POOL_BATCHES):
-            text, alignment = np.mean(trainer.losses[-config.save_every :], axis=0)
+            text, alignment, hint = np.mean(trainer.losses[-config.save_every :], axis=0)
             rate = trainer.step / trainer.seconds
             print(
                 f"step {trainer.step}/{config.steps}, {rate:.2f}/s, loss {text:.3f}, "
-                f"alignment {alignment:.3f}",
+                f"alignment {alignment:.3f}, hints {hint:.3f}",
                 flush=True,
             )
         if ended or crossed(trainer.step, config.evaluate_every, POOL_BATCHES):
@@ -279,14 +268,15 @@ def _tokenizer(recordings: Sequence[Recording], folder: Path, sizes: WhisperSize
 
 
 def _report(trainer: TranscriberTrainer, score: float) -> None:
-    text, alignment = np.mean(trainer.losses, axis=0)
+    text, alignment, hint = np.mean(trainer.losses, axis=0)
     line = {
         "step": trainer.step,
         "minutes": round(trainer.seconds / 60, 1),
         "loss": round(float(text), 4),
         "alignment_loss": round(float(alignment), 4),
+        "hint_loss": round(float(hint), 4),
         "dev_score": round(score, 4),
-        "kept": trainer.keep_if_best(score),
+        "kept": trainer.keep_if_best(-score),
     }
     trainer.losses.clear()
     with (trainer.folder / "history.jsonl").open("a") as file:

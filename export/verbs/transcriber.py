@@ -91,6 +91,11 @@ def add_verbs(verbs: Any) -> None:
             type=float,
             help="at its height; in the last 30 %% of all --steps it falls to nothing",
         )
+        verb.add_argument(
+            "--teacher",
+            metavar="MODEL",
+            help="foretell the states of this Whisper encoder, too, such as smart-turn-v3.2",
+        )
         verb.add_argument("--threads", type=int)
 
 
@@ -141,6 +146,7 @@ def _config(options: argparse.Namespace) -> TranscriberConfig:
         "steps": options.steps,
         "learning_rate": options.learning_rate,
         "threads": options.threads,
+        "teacher": options.teacher,
         "emphasis": emphasis,
     }
     return TranscriberConfig(**{name: value for name, value in given.items() if value is not None})

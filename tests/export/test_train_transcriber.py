@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ from realtime_ser_export.transcriber.log_mel import (
 )
 from realtime_ser_export.transcriber.small_whisper import (
     WhisperSizes,
+    build_network,
     token_id,
     train_tokenizer,
     write_folder,
@@ -115,10 +117,10 @@ def written(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(network, tokenizer, out, window_s=3, profile=profile)
 
 
-def run(folder: Path, place: Path, steps: int, score: float | None = None) -> None:
+def run(folder: Path, place: Path, steps: int, score: float | None = None, **options: Any) -> None:
     recordings = read_recordings(folder)
     features = open_features(folder / "cache", [each.path for each in recordings])
-    config = replace(CONFIG, steps=steps)
+    config = replace(CONFIG, steps=steps, **options)
     score = 1.0 / steps if score is None else score
     train(recordings, features, place, TINY, config, lambda network, tokenizer: score)
 
@@ -144,6 +146,23 @@ def test_a_run_that_goes_on_elsewhere_is_judged_anew(
     assert load_best(tmp_path)[2]["step"] == 24
 
 
+def test_a_teacher_is_foretold_and_the_run_goes_on(
+    folder: Path, tmp_path: Path, random_folder: Callable[..., Path]
+) -> None:
+    teacher = random_folder(
+        "whisper", utterance_only=True, encoder_layers=3, d_model=64, max_source_positions=200
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(folder, whole, 16, teacher=str(teacher))
+    for steps in (8, 16):
+        run(folder, parts, steps, teacher=str(teacher))
+    states = [torch.load(each / "last.pt", weights_only=True) for each in (whole, parts)]
+    for name, value in states[0]["hints"].items():
+        assert torch.equal(value, states[1]["hints"][name]), name
+    lines = [json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()]
+    assert lines[0]["hint_loss"] > lines[-1]["hint_loss"] > 0
+
+
 def test_it_learns(folder: Path, trained: Path) -> None:
     lines = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -165,8 +184,14 @@ def test_faster_whisper_loads_it_like_any_other(folder: Path, written: Path) -> 
     assert f"<|{info.language}|>" in model.hf_tokenizer.get_vocab()
 
 
-def test_the_product_holds_it_to_its_gate(written: Path) -> None:
-    transcriber = load_transcriber(str(written), threads=1)
+def test_the_product_holds_it_to_its_gate(trained: Path, tmp_path: Path) -> None:
+    """One that has learnt nothing, not even to end at once, is dropped for what it says."""
+    _, tokenizer, _ = load_best(trained)
+    torch.manual_seed(1)
+    network = build_network(TINY, tokenizer)
+    profile = {"description": "nothing", "gates": {"min_avg_logprob": -0.01}}
+    folder = write_folder(network, tokenizer, tmp_path / "mini", window_s=3, profile=profile)
+    transcriber = load_transcriber(str(folder), threads=1)
     assert transcriber.describe().multilingual
     assert transcriber.transcribe(np.zeros(16_000, np.int16)) is None
     assert transcriber.dropped.total() == transcriber.dropped[DropReason.LOW_LOGPROB] == 1
@@ -294,9 +319,10 @@ def test_without_augmentation_the_features_are_those_served() -> None:
     assert frames.shape == (FRAMES_PER_SECOND - 1, BANDS)
     still = replace(Augmentation().eased(0.0), gain_db=(0, 0), noise_ratio_db=(0, 0))
     noises = [power(torch.from_numpy(frames))]
-    features, lengths = augmented([frames], noises, still, np.random.default_rng(0))
+    features, lengths, clean = augmented([frames], noises, still, np.random.default_rng(0))
     assert lengths.tolist() == [len(frames)]
     assert np.abs(features[0].numpy() - frames).max() < 1e-3
+    assert np.abs(clean[0].numpy() - frames).max() < 1e-5
 
 
 def test_a_clip_takes_on_the_colour_of_another() -> None:
