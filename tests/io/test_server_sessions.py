@@ -352,21 +352,25 @@ def test_when_all_sessions_are_taken_the_next_is_told_when_to_come_back(
 
 def test_while_finals_wait_too_long_no_session_is_added() -> None:
     async def scenario(served: Served) -> None:
-        async with connect(served.address) as websocket:
-            await websocket.send(PCM)
+        async with connect(served.address) as first, connect(served.address) as second:
+            await read(second)
+            await first.send(PCM)
             await asyncio.to_thread(engine.started.wait)
+            # all of the first's finals may run in one batch; the second's must wait for it
+            await second.send(PCM)
             await until(lambda: engine.worker.final_wait_s() > 0.001)
-            heard = await talk(served.address, [])
-            assert heard.one("error")["code"] == "overloaded"
-            assert heard.code == 1013
+            refused = await talk(served.address, [])
+            assert refused.one("error")["code"] == "overloaded"
+            assert refused.code == 1013
             engine.gate.set()
-            await websocket.send(CLOSE)
-            here = Heard()
-            await read_all(websocket, here)
-        # the session that was there has all its finals, and was told that they came late: once or
-        # twice, for after the gate opens one of them may come within half a millisecond
-        assert finals(here.events) == [0, 1, 2]
-        assert {event["code"] for event in here.of("warning")} == {"lagging"}
+            for websocket in (first, second):
+                heard = Heard()
+                await websocket.send(CLOSE)
+                await read_all(websocket, heard)
+                # who was there has all finals, and was told that they came late: once or twice,
+                # for after the gate opens one of them may come within half a millisecond
+                assert finals(heard.events) == [0, 1, 2]
+                assert {event["code"] for event in heard.of("warning")} == {"lagging"}
 
     with GatedEngine(is_open=False, lag_warning_ms=1.0, speculation=False) as engine:
         run(engine, scenario, refuse_lag_ms=1.0)
