@@ -151,6 +151,21 @@ def test_a_chosen_recording_shows_its_words(
     on_page(browser, writing_recognizer, act)
 
 
+def test_what_is_done_is_shown_in_a_tab_that_is_given_no_frames(
+    browser: Browser, recognizer: Recognizer
+) -> None:
+    """As one in the background is; and "done" is never read before what it is said of."""
+
+    def act(tab: Tab, served: Served) -> None:
+        tab.evaluate("window.requestAnimationFrame = () => 0")
+        tab.evaluate("document.querySelector('#pace').value = 'fast'")
+        tab.choose_file("#file", sample_path("short"))
+        tab.wait_for(DONE)
+        assert_rows_tell(tab.evaluate(ROWS), finals(recognizer, sample("short")))
+
+    on_page(browser, recognizer, act)
+
+
 def test_the_words_so_far_are_shown_until_there_are_the_last_ones(
     browser: Browser, small_bundle: Path, whisper_folder: Path
 ) -> None:
@@ -162,7 +177,6 @@ def test_the_words_so_far_are_shown_until_there_are_the_last_ones(
         assert tab.evaluate(f"{running}.textContent") == "hello there …"
         tab.click("#stop")
         tab.wait_for(DONE)
-        tab.wait_for(f"{running} === null")  # the next frame draws what the last event said
         assert {row["text"] for row in tab.evaluate(ROWS)} == {"hello there"}
 
     settings = Settings(

@@ -76,9 +76,11 @@ async function run(retry, source) {
     for (const release of job.release) release();
     running = null;
     if (state.session) state.closed ??= {};
-    changed = true;
     showLevel(LEVEL_FLOOR_DBFS);
     showControls();
+    // now: whoever reads "done" finds all of it, in a hidden tab too, which is given no frames
+    changed = true;
+    draw();
   }
 }
 
