@@ -12,6 +12,7 @@ import http
 import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -31,7 +32,7 @@ from realtime_ser.io.server_access import (
     require_safe_address,
     tls_context,
 )
-from realtime_ser.io.server_connection import Connection, refuse
+from realtime_ser.io.server_connection import AcceptedConnection, Connection, refuse
 from realtime_ser.io.server_http import Page, respond, respond_json, respond_text
 from realtime_ser.io.server_metrics import CONTENT_TYPE, Metrics
 from realtime_ser.io.server_session import SHUTDOWN, Engine, ServerSession
@@ -41,6 +42,7 @@ _LOGGER = logging.getLogger(__name__)
 STREAM_PATH = "/v1/stream"
 
 _RETRY_AFTER_S = 5.0
+_TURNS_TO_CONNECT = 5
 _KEEPALIVE_S = 20.0
 _UNREAD_MESSAGES = 4
 """Messages of one connection that may wait to be read; with their largest size, 1 MiB."""
@@ -68,6 +70,7 @@ class RecognitionServer:
         """By resume token: those that go on, and those whose last words may be asked for."""
         self._connections: dict[str, Connection] = {}
         """By resume token: those that have a session now."""
+        self._accepted: set[ServerConnection] = set()
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         """By resume token: when a session without a connection is given up."""
         self._ready = False
@@ -92,6 +95,10 @@ class RecognitionServer:
                 settings.port,
                 process_request=self._process_request,
                 select_subprotocol=_select_subprotocol,
+                # any callable does, by its documentation, if not by its type
+                create_connection=partial(  # type: ignore[arg-type]
+                    AcceptedConnection, accepted=self._accepted
+                ),
                 # off: sound hardly shrinks, and what cannot be inflated cannot explode
                 compression=None,
                 server_header=None,
@@ -119,9 +126,10 @@ class RecognitionServer:
         try:
             yield server
         finally:
+            await _stop_accepting(server)
             server.close(close_connections=False)
             await self._drain()
-            for websocket in server.connections:
+            for websocket in self._accepted:
                 websocket.transport.abort()
             await server.wait_closed()
             watching.cancel()
@@ -368,6 +376,18 @@ class RecognitionServer:
             timer.cancel()
         for session in self._sessions.values():
             session.abandon()
+
+
+async def _stop_accepting(server: Server) -> None:
+    """Take no more connections, and let those that were taken reach us, to be closed with others.
+
+    From accepting one, asyncio takes three turns of its loop to tell us, and where the server is
+    closed in between, it leaves the socket open (`Server._attach` fails).
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening)
+    for _ in range(_TURNS_TO_CONNECT):
+        await asyncio.sleep(0)
 
 
 def _select_subprotocol(

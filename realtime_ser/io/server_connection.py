@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +16,31 @@ from realtime_ser.io.server_session import ServerSession
 
 _CLEAN_CLOSES = (1000, 1001, 1005)
 """Close codes of a client that is done: nothing was cut off."""
+
+
+class AcceptedConnection(ServerConnection):
+    """One that is known from the moment it is accepted, whether or not a handshake ever comes.
+
+    Browsers open connections that they may want later; a server that stops must not wait for these.
+
+    Args:
+        accepted: where it is kept until it is lost.
+        arguments, options: of the library's.
+    """
+
+    def __init__(self, *arguments: Any, accepted: set[ServerConnection], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._accepted = accepted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._accepted.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._accepted.discard(self)
+        super().connection_lost(exc)
 
 
 class Connection:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -461,3 +463,38 @@ def test_a_server_that_cannot_finish_stops_in_time() -> None:
 
     with GatedEngine(is_open=False) as engine:
         asyncio.run(scenario())
+
+
+def test_a_server_that_stops_waits_for_no_handshake() -> None:
+    """Browsers open connections that they may never use."""
+
+    async def scenario() -> None:
+        async with serving(engine, handshake_timeout_s=10.0 * DEADLINE_S) as served:
+            place = urlsplit(served.address)
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            await talk(served.address, [CLOSE])  # by then the other one has been accepted, too
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+    with GatedEngine() as engine:
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_what_connects_as_a_server_stops_is_closed(turns: int) -> None:
+    """However many turns of the loop it has; a socket left open is a warning, an error here."""
+
+    async def scenario() -> socket.socket:
+        async with serving(engine) as served:
+            place = urlsplit(served.address)
+            client = socket.create_connection((place.hostname, place.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        return client
+
+    with GatedEngine() as engine, asyncio.run(scenario()) as client:
+        gc.collect()
+        client.settimeout(DEADLINE_S)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
