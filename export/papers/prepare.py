@@ -161,6 +161,12 @@ class Balanced:
     labels: Indices
     origin: Indices
 
+    @property
+    def copies(self) -> Sounds:
+        """Those that augmentation made."""
+        as_they_are = len(np.unique(self.origin))
+        return Sounds(self.sounds.samples, self.sounds.offsets[as_they_are:])
+
 
 def plan(labels: Indices, seed: int) -> list[tuple[int, int]]:
     """(clip, copy) for every clip of a balanced training part; copy 0 is the clip itself.

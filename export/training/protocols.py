@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import ExportError
 from .corpora import TRAINING_CORPORA, Clip, SpeakerLeakError
 
-KINDS = ("given", "stratified", "speaker_folds", "leave_one_corpus_out")
+KINDS = ("given", "stratified", "stratified_folds", "speaker_folds", "leave_one_corpus_out")
 
 Indices = NDArray[np.int64]
 
@@ -28,14 +28,15 @@ class Protocol:
 
     Attributes:
         kind: `given`: by the `split` of each clip. `stratified`: a random share of each corpus and
-            label, whoever speaks. `speaker_folds`: k-fold by speaker. `leave_one_corpus_out`: all
-            of one corpus is the test; train and dev are the given ones of the others.
+            label, whoever speaks. `stratified_folds`: k-fold in the same way. `speaker_folds`:
+            k-fold by speaker. `leave_one_corpus_out`: all of one corpus is the test; train and dev
+            are the given ones of the others.
         corpora: that take part; others are on no side.
-        folds: how many, of `speaker_folds`.
+        folds: how many, of both kinds of folds.
         fold: only this one, from 1; all where None.
         left_out: only these corpora in turn, of `leave_one_corpus_out`; all where empty.
         test_share: share of the clips to test on, of `stratified`.
-        dev_share: share of the clips to choose on, of `stratified`.
+        dev_share: share of the clips to choose on, of `stratified` and its folds.
         seed: of everything that is drawn.
     """
 
@@ -104,6 +105,7 @@ def splits(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
     made = {
         "given": _given,
         "stratified": _stratified,
+        "stratified_folds": _stratified_folds,
         "speaker_folds": _speaker_folds,
         "leave_one_corpus_out": _leave_one_corpus_out,
     }[protocol.kind](clips, protocol)
@@ -139,36 +141,64 @@ def _given(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
 
 
 def _stratified(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
+    strata = _strata(clips, protocol)
+    return [_cut("stratified", strata, protocol, 0.0, protocol.test_share)]
+
+
+def _stratified_folds(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
+    strata, folds = _strata(clips, protocol), protocol.folds
+    return [
+        _cut(_fold_name(fold, folds), strata, protocol, fold / folds, (fold + 1) / folds)
+        for fold in _wanted_folds(protocol)
+    ]
+
+
+def _strata(clips: Sequence[Clip], protocol: Protocol) -> list[Indices]:
+    """The places of the clips of each corpus and label, in random order."""
     rng = np.random.default_rng(protocol.seed)
-    train, dev, test = [], [], []
     strata: dict[tuple[str, int], list[int]] = {}
     for i, clip in enumerate(clips):
         if clip.corpus in protocol.corpora:
             strata.setdefault((clip.corpus, clip.label), []).append(i)
-    for key in sorted(strata):
-        members = rng.permutation(strata[key])
-        to_test = round(len(members) * protocol.test_share)
-        to_dev = to_test + round(len(members) * protocol.dev_share)
-        test.append(members[:to_test])
-        dev.append(members[to_test:to_dev])
-        train.append(members[to_dev:])
+    return [rng.permutation(strata[key]) for key in sorted(strata)]
+
+
+def _cut(
+    name: str, strata: Sequence[Indices], protocol: Protocol, start: float, end: float
+) -> Split:
+    """Of each stratum `start` to `end` is tested on, and what comes next, round it, chosen on."""
+    train, dev, test = [], [], []
+    for members in strata:
+        first, last = round(len(members) * start), round(len(members) * end)
+        test.append(members[first:last])
+        rest = np.concatenate([members[last:], members[:first]])
+        to_dev = round(len(members) * protocol.dev_share)
+        dev.append(rest[:to_dev])
+        train.append(rest[to_dev:])
 
     def side(parts: Sequence[Indices]) -> Indices:
         return np.sort(np.concatenate(parts)).astype(np.int64)
 
-    return [Split("stratified", side(train), side(dev), side(test), speaker_dependent=True)]
+    return Split(name, side(train), side(dev), side(test), speaker_dependent=True)
+
+
+def _wanted_folds(protocol: Protocol) -> Sequence[int]:
+    return range(protocol.folds) if protocol.fold is None else [protocol.fold - 1]
+
+
+def _fold_name(fold: int, folds: int) -> str:
+    return f"fold-{fold + 1}-of-{folds}"
 
 
 def _speaker_folds(clips: Sequence[Clip], protocol: Protocol) -> list[Split]:
     fold_of = _fold_of_speaker(clips, protocol)
     folds = np.array([fold_of.get(clip.speaker, -1) for clip in clips])
-    wanted = range(protocol.folds) if protocol.fold is None else [protocol.fold - 1]
     made = []
-    for fold in wanted:
+    for fold in _wanted_folds(protocol):
         choosing = (fold + 1) % protocol.folds
         made.append(
             Split(
-                name=f"fold-{fold + 1}-of-{protocol.folds}",
+                name=_fold_name(fold, protocol.folds),
                 train=_where((folds >= 0) & (folds != fold) & (folds != choosing)),
                 dev=_where(folds == choosing),
                 test=_where(folds == fold),

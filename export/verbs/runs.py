@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WORK = Path("~/.cache/realtime-ser-export").expanduser()
 _HEARING = "hearing the test clips; the first time all audio is decoded, which takes minutes"
-_PROTOCOLS = ("given", "stratified", "speaker_folds", "leave_one_corpus_out")
+_PROTOCOLS = ("given", "stratified", "stratified_folds", "speaker_folds", "leave_one_corpus_out")
 
 
 def add_verbs(verbs: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -15,6 +16,7 @@ from realtime_ser_export.papers.options import Options
 from realtime_ser_export.papers.paper2_material import (
     DEPENDENT,
     DISJOINT,
+    FOLDS,
     LABELLED,
     dependent_protocol,
     divided,
@@ -55,7 +57,7 @@ def names(recordings: list[Recording], places: object) -> set[str]:
 
 def test_the_dependent_test_is_that_of_a_training_run(options: Options) -> None:
     recordings = merged(provided(options.data, CORPORA_HERE))
-    split = divided(options, recordings, DEPENDENT)
+    [split] = divided(options, recordings, DEPENDENT)
     assert split.speaker_dependent
     assert len(split.train) + len(split.dev) + len(split.test) == len(recordings)
     assert 0.1 < len(split.test) / len(recordings) < 0.3
@@ -69,7 +71,7 @@ def test_the_dependent_test_is_that_of_a_training_run(options: Options) -> None:
 
 def test_the_disjoint_test_is_the_given_one(options: Options) -> None:
     recordings = merged(provided(options.data, CORPORA_HERE))
-    split = divided(options, recordings, DISJOINT)
+    [split] = divided(options, recordings, DISJOINT)
     assert {recordings[i].split for i in split.test} == {"test"}
     assert {recordings[i].corpus for i in split.test} == {"cremad", "ravdess"}
 
@@ -82,7 +84,17 @@ def test_a_licensed_corpus_is_divided_too(options: Options) -> None:
         for emotion in ("happy", "sad") for n in range(10)
     ]  # fmt: skip
     recordings = merged(provided(options.data, CORPORA_HERE)) + savee
-    for protocol in (DEPENDENT, DISJOINT):
-        split = divided(options, recordings, protocol)
-        for side in (split.train, split.dev, split.test):
-            assert any(recordings[i].corpus == "savee" for i in side)
+    for protocol in (DEPENDENT, DISJOINT, FOLDS):
+        for split in divided(options, recordings, protocol):
+            for side in (split.train, split.dev, split.test):
+                assert any(recordings[i].corpus == "savee" for i in side)
+
+
+def test_the_folds_test_every_clip_once_and_begin_with_the_dependent_test(options: Options) -> None:
+    recordings = merged(provided(options.data, CORPORA_HERE))
+    folds = divided(options, recordings, FOLDS)
+    tested = np.concatenate([split.test for split in folds])
+    assert sorted(tested.tolist()) == list(range(len(recordings)))
+    [alone] = divided(options, recordings, DEPENDENT)
+    assert np.array_equal(folds[0].test, alone.test)
+    assert np.array_equal(folds[0].dev, alone.dev)

@@ -59,6 +59,11 @@ def test_balancing_is_even_and_stays_inside_the_training_part(tmp_path: Path) ->
     wanted = round(27 * prepare.PER_CLASS_SHARE)
     assert counts.tolist() == [wanted, wanted, 0, 0, 0, 0, wanted]
     assert set(even.origin) <= set(indices.tolist())
+    as_they_are = len(even.labels) - len(even.copies)
+    for place, clip in enumerate(even.origin):
+        alike = np.array_equal(even.sounds[place], sounds[int(clip)])
+        assert alike == (place < as_they_are)
+    assert np.array_equal(even.copies[0], even.sounds[as_they_are])
     again = prepare.balanced(sounds, indices, labels, tmp_path)
     assert np.array_equal(even.sounds.samples, again.sounds.samples)
 

@@ -49,7 +49,7 @@ def test_no_division_leaks(clips: list[Clip], kind: str, seed: int) -> None:
     try:
         made = splits(clips, protocol)
     except ExportError as error:  # so few clips of each label that the share of them is none
-        assert kind == "stratified" and "tests on nothing" in str(error)
+        assert kind.startswith("stratified") and "tests on nothing" in str(error)
         return
     for split in made:
         sides = [split.train, split.dev, split.test]
@@ -60,21 +60,22 @@ def test_no_division_leaks(clips: list[Clip], kind: str, seed: int) -> None:
             assert not speakers[0] & speakers[1]
             assert not speakers[0] & speakers[2]
             assert not speakers[1] & speakers[2]
-        assert split.speaker_dependent == (kind == "stratified")
+        assert split.speaker_dependent == kind.startswith("stratified")
     again = splits(clips, protocol)
     for one, other in zip(made, again, strict=True):
         assert np.array_equal(one.train, other.train) and np.array_equal(one.test, other.test)
 
 
-@given(collections(), st.integers(0, 5))
-def test_folds_test_every_clip_once(clips: list[Clip], seed: int) -> None:
-    made = splits(clips, Protocol("speaker_folds", CORPORA, folds=4, seed=seed))
+@given(collections(), st.sampled_from(["speaker_folds", "stratified_folds"]), st.integers(0, 5))
+def test_folds_test_every_clip_once(clips: list[Clip], kind: str, seed: int) -> None:
+    clips = clips * 4 if kind == "stratified_folds" else clips  # so that each fold has some
+    made = splits(clips, Protocol(kind, CORPORA, folds=4, seed=seed))
     assert [split.name for split in made] == [f"fold-{i}-of-4" for i in (1, 2, 3, 4)]
     tested = np.concatenate([split.test for split in made])
     assert sorted(tested.tolist()) == list(range(len(clips)))
     for split in made:
         assert len(split.train) + len(split.dev) + len(split.test) == len(clips)
-    third = splits(clips, Protocol("speaker_folds", CORPORA, folds=4, fold=3, seed=seed))
+    third = splits(clips, Protocol(kind, CORPORA, folds=4, fold=3, seed=seed))
     assert np.array_equal(third[0].test, made[2].test)
 
 
@@ -104,6 +105,23 @@ def test_a_stratified_division_keeps_the_shares_of_the_labels() -> None:
     (split,) = splits(clips, Protocol("stratified", ("cremad",), test_share=0.2, dev_share=0.1))
     assert [len(split.train), len(split.dev), len(split.test)] == [70, 10, 20]
     assert sum(clips[i].label for i in split.test) == 10
+
+
+def test_the_first_stratified_fold_is_the_stratified_division() -> None:
+    clips = [clip(i, "cremad", i % 5, i % 3) for i in range(101)]
+    shares = {"test_share": 0.2, "dev_share": 0.16}
+    (split,) = splits(clips, Protocol("stratified", ("cremad",), **shares))
+    first = splits(clips, Protocol("stratified_folds", ("cremad",), folds=5, **shares))[0]
+    for one, other in ((split.train, first.train), (split.dev, first.dev)):
+        assert np.array_equal(one, other)
+
+
+def test_stratified_folds_keep_the_shares_of_the_labels() -> None:
+    clips = [clip(i, "cremad", i % 7, i % 2) for i in range(100)]
+    for split in splits(clips, Protocol("stratified_folds", ("cremad",), folds=5, dev_share=0.1)):
+        assert [len(split.train), len(split.dev), len(split.test)] == [70, 10, 20]
+        for side in (split.train, split.dev, split.test):
+            assert 2 * sum(clips[i].label for i in side) == len(side)
 
 
 def test_a_leak_is_refused_unless_it_is_said() -> None:
