@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from realtime_ser.config import ServerSettings
@@ -130,7 +131,8 @@ class RecognitionServer:
             server.close(close_connections=False)
             await self._drain()
             for websocket in self._accepted:
-                websocket.transport.abort()
+                if websocket.state is not State.CLOSING:  # what is being told goodbye may hear it
+                    websocket.transport.abort()
             await server.wait_closed()
             watching.cancel()
 
