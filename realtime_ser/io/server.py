@@ -130,7 +130,7 @@ class RecognitionServer:
             await _stop_accepting(server)
             server.close(close_connections=False)
             await self._drain()
-            for websocket in self._accepted:
+            for websocket in tuple(self._accepted):
                 if websocket.state is not State.CLOSING:  # what is being told goodbye may hear it
                     websocket.transport.abort()
             await server.wait_closed()
