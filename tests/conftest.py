@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tiny_bundle import write_tiny_bundle
 from virtual_microphone import VirtualMicrophone, running_virtual_microphone
 
 from realtime_ser.bench.random_whisper import build_whisper
 
 # no test is decided by how busy the machine is
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
