@@ -170,7 +170,7 @@ _NOTES = (
     "test, and its actors are heard in training.",
     "Actor-disjoint is ours: nobody in the test is heard in training (the data's own division). "
     "TESS has two speakers, both in the training part.",
-    "Five folds: the speaker-dependent division five times over, so that each clip is tested on "
+    "Speaker-dependent folds: that division five times over, so that each clip is tested on "
     "once; the first fold's test is the random fifth of the other rows. A fifth has 32 calm clips, "
     "each of which is .45 of the sum.",
     "The dev part is not augmented here. The paper's is (tables 1 and 2: 400 calm clips out of "

@@ -18,7 +18,7 @@ from .recordings import Recording, as_clips, provided
 from .results import Answered
 
 DEPENDENT, DISJOINT = "speaker-dependent", "actor-disjoint"
-FOLDS = "speaker-dependent, five folds"
+FOLDS = "speaker-dependent-folds"
 
 LABELLED = ("cremad", "ravdess")
 """What an encoder is trained on here; TESS (CC BY-NC-ND) is left to the heads."""
