@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +29,30 @@ def add_rows(bench: Bench, options: Options, materials: Sequence[Material], data
     reader = options.text or "default"
     missing = "" if has_text(reader) else "it needs a text encoder; give --text"
 
-    @cache
-    def heard(number: int) -> list[Floats]:
-        return [_heard(options, encoder, materials[number]) for encoder in _encoders(options)]
+    def heard(material: Material) -> list[Floats]:
+        return [_heard(options, encoder, material) for encoder in _encoders(options)]
 
-    def known(number: int) -> Floats:
-        return _known(options, reader, materials[number])
+    def known(material: Material) -> Floats:
+        return _known(options, reader, material)
 
     def on_top(top: Top, *, text: bool) -> Answered:
-        def of_division(number: int, material: Material) -> Answered:
-            embeddings = [*heard(number), known(number)] if text else heard(number)
+        def of_division(material: Material) -> Answered:
+            embeddings = [*heard(material), known(material)] if text else heard(material)
             scores = top.scores(
                 embeddings, material.all_labels, len(LABELS), material.train, material.dev,
                 material.test,
             )  # fmt: skip
             return material.answered(softmax(scores))
 
-        return joined([of_division(*each) for each in enumerate(materials)])
+        return joined([of_division(material) for material in materials])
 
     def fused(folder: Path) -> Answered:
         models = options.fine_tune
         if not models:
             return on_top(LINEAR, text=True)
         [material] = materials
-        as_it_is = [] if "audio" in models else heard(0)
-        as_it_is += [] if "text" in models else [known(0)]
+        as_it_is = [] if "audio" in models else heard(material)
+        as_it_is += [] if "text" in models else [known(material)]
         return _fine_tuned(options, material, as_it_is, folder)
 
     encoders = f"{CORPORA_REASON} {_encoder_words(options)}"

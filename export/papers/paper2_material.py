@@ -115,7 +115,8 @@ def materials_of(
 
 
 def divided(options: Options, recordings: Sequence[Recording], protocol: str) -> list[Split]:
-    """Train, dev and test: 64, 16 and 20 % of each corpus and class, or the given actors.
+    """Train, dev and test: 64, 16 and 20 % of each corpus and class, once or in five folds, or the
+    given actors.
 
     CREMA-D and RAVDESS are divided with their neutral clips, exactly as a run of `train` by the
     same protocol divides them, so that an encoder trained by one has heard no test clip.
