@@ -244,7 +244,7 @@ def _bars(rows: Sequence[Row], metric: str) -> Figure:
     axes.barh(places - 0.2, [row.paper.get(metric, 0.0) for row in rows], 0.38, label="paper")
     axes.barh(places + 0.2, ours, 0.38, label="ours")
     axes.set_yticks(places, [f"{row.system}, {row.protocol}" for row in rows], fontsize=7)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(f"{TITLES[metric]}, %")
     axes.legend(fontsize=8)
     return figure
