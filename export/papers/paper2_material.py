@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,21 +28,28 @@ Indices = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Material:
-    """Cleaned clips, and one division of them with its training part balanced.
+    """Cleaned clips, and one division of them.
 
     Attributes:
         labels: int64 [n] of all clips.
-        even: the training part after augmentation.
     """
 
+    options: Options
     recordings: Sequence[Recording]
     sounds: Sounds
     labels: Indices
     split: Split
-    even: Balanced
     protocol: str
+
+    @cached_property
+    def even(self) -> Balanced:
+        """The training part, balanced by augmentation; made when a system is the first to ask."""
+        train = self.split.train
+        return balanced(
+            self.sounds, train, self.labels[train], self.options.cache, self.options.seed
+        )
 
     @property
     def all_labels(self) -> Indices:
@@ -104,14 +112,12 @@ def _few(recordings: Sequence[Recording]) -> list[Recording]:
 def materials_of(
     options: Options, recordings: Sequence[Recording], sounds: Sounds, protocol: str
 ) -> list[Material]:
-    """The divisions of a protocol, the training part of each balanced."""
+    """The divisions of a protocol."""
     labels = np.array([LABELS.index(recording.emotion) for recording in recordings], np.int64)
-
-    def material(split: Split) -> Material:
-        even = balanced(sounds, split.train, labels[split.train], options.cache, options.seed)
-        return Material(recordings, sounds, labels, split, even, protocol)
-
-    return [material(split) for split in divided(options, recordings, protocol)]
+    return [
+        Material(options, recordings, sounds, labels, split, protocol)
+        for split in divided(options, recordings, protocol)
+    ]
 
 
 def divided(options: Options, recordings: Sequence[Recording], protocol: str) -> list[Split]:
@@ -130,10 +136,7 @@ def divided(options: Options, recordings: Sequence[Recording], protocol: str) ->
     spoken = read_clips(options.data)
     spoken_places = [place.get((clip.corpus, Path(clip.file).name), -1) for clip in spoken]
     parts = [
-        (
-            np.array(spoken_places, np.int64),
-            splits(spoken, dependent_protocol(corpora, options.seed, kind)),
-        )
+        (np.array(spoken_places), splits(spoken, dependent_protocol(corpora, options.seed, kind)))
         for corpora in (LABELLED, ("tess",))
     ]
     others = tuple(corpus for corpus in corpora_of(recordings) if corpus not in CORPORA_HERE)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..progress import say
+from ..training.protocols import KINDS, Protocol
 from ..training.run_recipe import packaged_run_recipes
-
-if TYPE_CHECKING:
-    from ..training.protocols import Protocol
 
 _WORK = Path("~/.cache/realtime-ser-export").expanduser()
 _HEARING = "hearing the test clips; the first time all audio is decoded, which takes minutes"
-_PROTOCOLS = ("given", "stratified", "stratified_folds", "speaker_folds", "leave_one_corpus_out")
 
 
 def add_verbs(verbs: Any) -> None:
@@ -71,9 +68,7 @@ def _add_evaluate(verbs: Any) -> None:
     verb.add_argument(
         "--out", type=Path, help="where to write; of a run its own folder evaluation/"
     )
-    verb.add_argument(
-        "--protocol", choices=_PROTOCOLS, help="of an encoder or bundle (default: given)"
-    )
+    verb.add_argument("--protocol", choices=KINDS, help="of an encoder or bundle (default: given)")
     verb.add_argument(
         "--corpora",
         metavar="A,B",
@@ -182,8 +177,6 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _protocol(options: argparse.Namespace) -> Protocol:
-    from ..training.protocols import Protocol
-
     kind = options.protocol or "given"
     if options.corpora is None:
         return Protocol(kind)
